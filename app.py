@@ -1,0 +1,146 @@
+"""Rapport: the one place that knows every part. Settings, store, engine, page, launch."""
+
+import argparse
+import os
+import signal
+import socket
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+# Before Gradio is imported: no look-ups at start, nothing reported anywhere.
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+import gradio as gr
+
+from chatui.api import Api
+from chatui.engine.local import LocalEngine
+from chatui.handlers import Handlers
+from chatui.page import build_page, launch_options
+from chatui.replies import Replies
+from chatui.serving import ServingWatch
+from chatui.settings import ChatSettings
+from chatui.views import Views
+from feedback.errors import BadInput, RapportError
+from feedback.settings import DataSettings
+from feedback.store import Store
+from finetune.base import check_base, ensure_base
+from finetune.lock import declare_dead_runs
+from finetune.model import Loaded, load_version
+from finetune.scheduler import Scheduler
+from finetune.settings import ScheduleSettings, TrainSettings
+
+
+@dataclass
+class App:
+    """The parts of one running app, wired."""
+
+    store: Store
+    engine: LocalEngine
+    replies: Replies
+    watch: ServingWatch
+    scheduler: Scheduler
+    page: gr.Blocks
+
+    def close(self) -> None:
+        """End replies and threads; a run under way goes on by itself."""
+        self.scheduler.close()
+        self.watch.close()
+        self.replies.close()
+        self.store.close()
+
+
+def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule: ScheduleSettings) -> App:
+    """Wire the parts together; nothing is loaded or launched yet. Raises RapportError."""
+    check_base(data)
+    store = Store.open(data.database)
+    store.interrupt_dead_replies()
+    declare_dead_runs(store, data)
+
+    def load(number: int) -> Loaded:
+        folder = data.data_dir / store.version(number).path if number else None
+        return load_version(data.base_dir, folder)
+
+    engine = LocalEngine(load, max_streams=chat.max_streams)
+    replies = Replies(store, engine, chat.sampling, chat.unfollowed_s)
+    watch = ServingWatch(store, engine)
+    scheduler = Scheduler(store, data, train, schedule)
+    views = Views(store, replies, engine, watch, scheduler)
+    page = build_page(Handlers(store, replies, views), Api(store, replies))
+    return App(store, engine, replies, watch, scheduler, page)
+
+
+def warm_up(app: App, data: DataSettings) -> None:
+    """Make the base model ready, then serve what the record says; what goes wrong is shown on the page."""
+    try:
+        app.store.add_base(ensure_base(data))
+    # Whatever it is, the page must say it: nobody looks at the terminal.
+    except Exception as error:  # noqa: BLE001
+        app.engine.announce("failed", str(error))
+        print(error, file=sys.stderr, flush=True)
+        return
+    app.watch.start()
+    app.scheduler.start()
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Serve until interrupted; return 2 with one sentence for what cannot be used."""
+    try:
+        data, chat, train, schedule = _settings(arguments)
+        _require_port(chat)
+        app = build(data, chat, train, schedule)
+    except RapportError as error:
+        print(error, file=sys.stderr)
+        return 2
+    threading.Thread(target=warm_up, args=(app, data), name="warm-up", daemon=True).start()
+    try:
+        _launch(app.page, chat)
+        print(f"Rapport is at http://{chat.host}:{app.page.server_port} (Ctrl-C ends it).", flush=True)
+        _until_asked_to_end()
+        app.page.close(verbose=False)
+    finally:
+        app.close()
+    return 0
+
+
+def _launch(page: gr.Blocks, chat: ChatSettings) -> None:
+    page.queue(default_concurrency_limit=None).launch(**launch_options(chat), prevent_thread_lock=True)
+
+
+def _require_port(chat: ChatSettings) -> None:
+    """Raise BadInput if the page cannot listen where it should, before anything else is begun."""
+    try:
+        with socket.create_server((chat.host, chat.port)):
+            pass
+    except OSError as error:
+        where = f"{chat.host}:{chat.port}"
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise BadInput(f"The page cannot listen on {where}: {reason}; give another --port.") from error
+
+
+def _until_asked_to_end() -> None:
+    """Wait for Ctrl-C, or for the SIGTERM by which a service is stopped."""
+    asked = threading.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: asked.set())
+    asked.wait()
+
+
+def _settings(arguments: list[str] | None) -> tuple[DataSettings, ChatSettings, TrainSettings, ScheduleSettings]:
+    groups: tuple[Any, ...] = (DataSettings, ChatSettings, TrainSettings, ScheduleSettings)
+    parser = argparse.ArgumentParser(
+        prog=Path(sys.argv[0]).name, description="A chat app that learns from its ratings."
+    )
+    for group in groups:
+        group.add_to(parser)
+    args = parser.parse_args(arguments)
+    data, chat, train, schedule = (group.given(args) for group in groups)
+    return data, chat, train, schedule
+
+
+if __name__ == "__main__":
+    sys.exit(main())

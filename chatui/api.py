@@ -1,0 +1,170 @@
+"""The page's named endpoints for `gradio_client`; ids are arguments, never page state. See docs/api.md."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from typing import Any
+
+import gradio as gr
+
+from chatui.handlers import UPDATES_PER_S, in_thread, told, until_ready
+from chatui.replies import Live, Replies
+from feedback.records import Found
+from feedback.store import Store
+
+NAMES = (
+    "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
+    "conversations", "search", "rename", "delete", "undelete", "show_correction",
+)  # fmt: skip
+
+
+class Api:
+    """One method per endpoint, named like it."""
+
+    def __init__(self, store: Store, replies: Replies):
+        """Answer from `store`; write replies with `replies`."""
+        self.store, self.replies = store, replies
+
+    def register(self) -> None:
+        """Add the endpoints to the Blocks being built."""
+        for name in NAMES:
+            gr.api(getattr(self, name), api_name=name, concurrency_limit=None)
+
+    def new_conversation(self) -> dict[str, Any]:
+        """Open an empty conversation."""
+        return {"conversation_id": told(self.store.new_conversation)()}
+
+    async def send(self, conversation_id: str, text: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Say something and stream the reply; `text` is the reply so far, each time whole.
+
+        The reply goes on when the caller hangs up.
+        """
+        async for part in self._written(self.replies.send, conversation_id, text):
+            yield part
+
+    async def regenerate(self, message_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Write another reply beside one (or to a person's message), and stream it as `send` does."""
+        async for part in self._written(self.replies.regenerate, message_id):
+            yield part
+
+    async def edit(self, message_id: str, text: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Say something else instead of a message, as a branch of its own, and stream the reply as `send` does."""
+        async for part in self._written(self.replies.edit, message_id, text):
+            yield part
+
+    async def go_on(self, message_id: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Write another reply that begins as one that was cut short, and goes on; stream it as `send` does."""
+        async for part in self._written(self.replies.go_on, message_id):
+            yield part
+
+    async def _written(self, verb: Callable[..., Live], *args: Any) -> AsyncGenerator[dict[str, Any], None]:
+        await until_ready(self.replies.engine)
+        live = await in_thread(told(verb), *args)
+        shown = None
+        while True:
+            live.follow()
+            running = live.running
+            if live.text != shown or not running:
+                shown = live.text
+                yield {
+                    "user_message_id": live.user_message_id,
+                    "message_id": live.message_id,
+                    "text": shown,
+                    "status": live.status,
+                    "version": live.generation.version,
+                }
+            if not running:
+                break
+            await asyncio.sleep(1 / UPDATES_PER_S)
+        if live.error:
+            raise gr.Error(live.error, title="", print_exception=False)
+
+    def stop(self, conversation_id: str) -> dict[str, Any]:
+        """End the reply being written in one conversation."""
+        told(self.store.history)(conversation_id)
+        return {"conversation_id": conversation_id, "stopped": self.replies.stop(conversation_id)}
+
+    def rate(
+        self, message_id: str, value: int, reasons: list[str] | None = None, comment: str | None = None
+    ) -> dict[str, Any]:
+        """Keep a thumb: 1 up, -1 down, 0 taken back."""
+        told(self.store.rate)(message_id, value, reasons, comment)
+        return self._stored(message_id)
+
+    def correct(self, message_id: str, text: str) -> dict[str, Any]:
+        """Keep what a reply should have said."""
+        told(self.store.correct)(message_id, text)
+        return self._stored(message_id)
+
+    def show_correction(self, message_id: str, shown: bool) -> dict[str, Any]:
+        """Let a reply's correction stand in its place, for the reader and the model, or the reply itself again."""
+        told(self.store.show_correction)(message_id, shown)
+        return self._stored(message_id)
+
+    def history(self, conversation_id: str) -> dict[str, Any]:
+        """Return the messages shown in a conversation, oldest first."""
+        live = self.replies.live(conversation_id)
+        messages = [
+            {
+                "id": m.id,
+                "parent_id": m.parent_id,
+                "role": m.role,
+                "content": live.text if live and live.message_id == m.id else m.content,
+                "status": m.status,
+                "version": m.version,
+                "rating": m.rating,
+                "correction": m.correction,
+            }
+            for m in told(self.store.history)(conversation_id)
+        ]
+        return {"messages": messages}
+
+    def show(self, message_id: str) -> dict[str, Any]:
+        """Show the branch that a message is on; answer with its history."""
+        return self.history(told(self.store.show)(message_id))
+
+    def prefer(self, chosen_id: str, rejected_id: str) -> dict[str, Any]:
+        """Keep that one reply was chosen over another to the same message."""
+        told(self.store.prefer)(chosen_id, rejected_id)
+        return {"chosen_id": chosen_id, "rejected_id": rejected_id}
+
+    def conversations(self, query: str = "") -> dict[str, Any]:
+        """List conversations, newest first; with a query, those whose title or messages hold all its words."""
+        return {"conversations": [_listed(found) for found in told(self.store.search)(query, limit=300)]}
+
+    def search(self, text: str) -> dict[str, Any]:
+        """Find conversations by what was said in them, with the place it was found at."""
+        return {"conversations": [_listed(found) for found in told(self.store.search)(text) if found.snippet]}
+
+    def rename(self, conversation_id: str, title: str) -> dict[str, Any]:
+        """Give a conversation another title."""
+        return {"conversation_id": conversation_id, "title": told(self.store.rename)(conversation_id, title)}
+
+    def delete(self, conversation_id: str) -> dict[str, Any]:
+        """Delete a conversation; `undelete` brings it back."""
+        self.replies.stop(conversation_id)
+        told(self.store.delete)(conversation_id)
+        return {"conversation_id": conversation_id, "deleted": True}
+
+    def undelete(self, conversation_id: str) -> dict[str, Any]:
+        """Bring a deleted conversation back."""
+        told(self.store.undelete)(conversation_id)
+        return {"conversation_id": conversation_id, "deleted": False}
+
+    def _stored(self, message_id: str) -> dict[str, Any]:
+        m = self.store.message(message_id)
+        return {
+            "message_id": m.id,
+            "rating": m.rating,
+            "reasons": list(m.reasons),
+            "comment": m.comment,
+            "correction": m.correction,
+        }
+
+
+def _listed(found: Found) -> dict[str, Any]:
+    return {
+        "conversation_id": found.line.id,
+        "title": found.line.title,
+        "updated_at": found.line.updated_at.isoformat(),
+        "snippet": found.snippet,
+    }

@@ -1,0 +1,156 @@
+"""The chat: list of conversations at the side, messages, composer; and which handler each event calls."""
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import gradio as gr
+
+from chatui.handlers import Handlers
+from chatui.look import web_file
+from chatui.words import words
+
+# Single dollars are prices more often than formulas.
+_FORMULAS = [
+    {"left": "$$", "right": "$$", "display": True},
+    {"left": "\\[", "right": "\\]", "display": True},
+    {"left": "\\(", "right": "\\)", "display": False},
+]
+QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
+_STREAM: dict[str, Any] = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
+_AT_ONCE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "multiple"}
+
+
+@dataclass
+class ChatTab:
+    """The chat's components."""
+
+    rows: gr.Chatbot
+    bridge: gr.HTML
+    composer: gr.Textbox
+    conversations: gr.HTML
+    new: gr.Button
+    search: gr.Textbox
+    note: gr.HTML
+
+    @property
+    def parts(self) -> list[Any]:
+        """What a chat handler draws, in the order of `handlers.Parts`."""
+        return [self.rows, self.bridge, self.composer, self.conversations]
+
+
+@dataclass
+class Side:
+    """The sidebar's components."""
+
+    conversations: gr.HTML
+    new: gr.Button
+    search: gr.Textbox
+    learning: gr.Button
+
+
+def side(handlers: Handlers) -> Side:
+    """Build the sidebar."""
+    say = words()
+    with gr.Sidebar(width=272, elem_id="rp-side", open=True):
+        gr.HTML(f'<div class="rp-brand"><i></i>{say["app"]}</div>', apply_default_css=False, elem_id="rp-brand")
+        new = gr.Button(say["new_chat"], elem_id="rp-new")
+        search = gr.Textbox(
+            placeholder=say["search"], show_label=False, container=False, max_lines=1, elem_id="rp-search"
+        )
+        conversations = gr.HTML(
+            value=None,
+            html_template="",
+            js_on_load=web_file("list.js"),
+            server_functions=[_plain(handlers.export)],
+            elem_id="rp-list",
+            apply_default_css=False,
+        )
+        learning = gr.Button(say["learning"], elem_id="rp-learning")
+    return Side(conversations, new, search, learning)
+
+
+def build(sidebar: Side, handlers: Handlers) -> ChatTab:
+    """Build messages and composer."""
+    say = words()
+    with gr.HTML(
+        value=None,
+        html_template="@children",
+        js_on_load=web_file("chat.js"),
+        server_functions=[_plain(handlers.raw), _plain(handlers.facts)],
+        elem_id="rp-bridge",
+        apply_default_css=False,
+    ) as bridge:
+        rows = gr.Chatbot(
+            elem_id="rp-chat",
+            show_label=False,
+            height="100%",
+            layout="bubble",
+            buttons=[],
+            group_consecutive_messages=False,
+            feedback_options=None,
+            container=False,
+            autoscroll=False,
+            latex_delimiters=_FORMULAS,
+            placeholder=f'<span class="rp-empty">{say["empty"]}</span>',
+            examples=[{"text": say[f"example_{n}"]} for n in range(1, 5)],
+        )
+    with gr.Column(elem_id="rp-compose"):
+        composer = gr.Textbox(
+            placeholder=say["ask"],
+            show_label=False,
+            container=False,
+            lines=1,
+            max_lines=10,
+            submit_btn=True,
+            stop_btn=False,
+            elem_id="rp-ask",
+        )
+    note = gr.HTML(f"<p>{say['note']}</p>", elem_id="rp-note", apply_default_css=False)
+    return ChatTab(rows, bridge, composer, sidebar.conversations, sidebar.new, sidebar.search, note)
+
+
+def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
+    """Say which handler each event of the chat calls."""
+    said = gr.Textbox(visible=False)
+    demo.load(handlers.load, None, tab.parts, **_STREAM)
+    tab.conversations.open(handlers.open, None, tab.parts, **_STREAM)
+    tab.new.click(
+        handlers.new, None, tab.parts, js="() => { document.body.dataset.view = 'chat'; rpCloseSide(); }", **_STREAM
+    )
+    # The composer is emptied in the browser at once; its text travels in a component of its own.
+    tab.composer.submit(None, [tab.composer], [said, tab.composer], js="(text) => [text, '']", **QUIET).then(
+        handlers.send, [said], tab.parts, **_STREAM
+    )
+    tab.composer.stop(handlers.stop, None, None, **_AT_ONCE)
+    tab.bridge.halt(handlers.stop, None, None, **_AT_ONCE)
+    tab.bridge.attach(handlers.attach, None, tab.parts, **_STREAM)
+    tab.bridge.more(handlers.more, None, tab.parts, **_STREAM)
+    tab.bridge.regenerate(handlers.regenerate, None, tab.parts, **_STREAM)
+    tab.bridge.edit(handlers.edit, None, tab.parts, **_STREAM)
+    tab.bridge.go_on(handlers.go_on, None, tab.parts, **_STREAM)
+    tab.bridge.show(handlers.show, None, tab.parts, **_STREAM)
+    tab.bridge.show_correction(handlers.show_correction, None, tab.parts, **_STREAM)
+    tab.bridge.copied(handlers.copied, None, None, **_AT_ONCE)
+    tab.conversations.rename(handlers.rename, None, tab.conversations, **_AT_ONCE)
+    tab.conversations.remove(handlers.delete, None, tab.parts, **_STREAM)
+    tab.conversations.bring_back(handlers.undelete, None, tab.parts, **_STREAM)
+    # `change`, not `input`: a pasted or deleted text is a search too.
+    tab.search.change(handlers.search, tab.search, tab.conversations, queue=False, trigger_mode="always_last", **QUIET)
+    tab.bridge.rate(handlers.rate, None, tab.bridge, **_AT_ONCE)
+    tab.bridge.correct(handlers.correct, None, tab.bridge, **_AT_ONCE)
+    tab.rows.example_select(_example, None, tab.composer, **_AT_ONCE)
+
+
+def _example(event: gr.SelectData) -> str:
+    return str(event.value["text"])
+
+
+def _plain(method: Any) -> Any:
+    """Make a function of a method: the browser calls it by the name it has."""
+
+    @functools.wraps(method)
+    def call(*args: Any) -> Any:
+        return method(*args)
+
+    return call

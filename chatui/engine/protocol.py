@@ -1,0 +1,78 @@
+"""What any engine promises: versions are loaded before they are routed to; one reply is one version's.
+
+An engine is called from many threads. `begin` is quick and says everything that can be said before the
+first token; iterating over what it returns writes the reply, in the caller's thread.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+
+class EngineError(Exception):
+    """A reply cannot be written; the message is one sentence for a person."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How the next token is picked. Temperature 0 is greedy; top_k 0 and top_p 1 switch these off."""
+
+    temperature: float = 0.2
+    top_p: float = 0.9
+    top_k: int = 50
+    repetition_penalty: float = 1.0
+    max_new_tokens: int = 512
+    seed: int | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Give the settings as they are kept with a reply."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class EngineState:
+    """Whether replies can be written now. `phase`: loading, ready or failed; `message` says more."""
+
+    phase: str
+    message: str = ""
+    versions: tuple[int, ...] = ()
+
+
+class Generation(Protocol):
+    """One reply being written. Iterating yields the text so far, each time longer."""
+
+    version: int
+    kept: list[int]  # places of the messages that were given to the model; older ones did not fit
+    prompt_tokens: int
+    completion_tokens: int
+    finish: str | None  # end, length or stopped, once it is over
+
+    def __iter__(self) -> Iterator[str]:
+        """Write the reply. Raises EngineError."""
+
+    def cancel(self) -> None:
+        """End the reply after the token that is being computed."""
+
+
+class Engine(Protocol):
+    """Writes replies with a set of versions."""
+
+    def state(self) -> EngineState:
+        """Say whether replies can be written now."""
+
+    def serve(self, shares: Mapping[int, float]) -> None:
+        """Load what is new, then route new replies to these versions. Raises EngineError, changing nothing."""
+
+    def begin(
+        self,
+        messages: Sequence[tuple[str, str]],
+        sampling: Sampling,
+        stay_with: int | None = None,
+        begun: str = "",
+    ) -> Generation:
+        """Prepare a reply to (role, content) messages, by `stay_with` while that version serves.
+
+        The reply begins with the text `begun` and goes on from there; what it yields begins with it too.
+
+        Raises EngineError when nothing serves yet or the last message alone is too long.
+        """

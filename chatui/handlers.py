@@ -1,0 +1,327 @@
+"""What each event of the page does: ids and texts in, values to draw out. Builds no component.
+
+Handlers that follow a reply only tail it: they end with it, and it goes on without them.
+"""
+
+import asyncio
+import functools
+import json
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import Any, TypeVar
+
+import gradio as gr
+
+from chatui.engine.protocol import Engine, EngineError
+from chatui.markdown import as_markdown
+from chatui.replies import Live, Replies
+from chatui.tabs import Look, Tabs
+from chatui.views import Views, with_text
+from chatui.words import language_of, words
+from feedback.errors import NotFound, RapportError
+from feedback.formats import line_of
+from feedback.store import Store
+
+UPDATES_PER_S = 12
+LOADING_S = 300  # a message waits so long for a model that loads
+Result = TypeVar("Result")
+SKIP = gr.skip()
+Parts = tuple[Any, ...]  # chat rows, what stands beside them, composer, list of conversations
+
+
+class Handlers:
+    """The page's events, one method each."""
+
+    def __init__(self, store: Store, replies: Replies, views: Views):
+        """Act on `store` and `replies`; draw with `views`."""
+        self.store, self.replies, self.views = store, replies, views
+        self.tabs = Tabs()
+
+    # --- the chat
+
+    async def load(self, request: gr.Request) -> AsyncIterator[Parts]:
+        """A tab opened: show the conversation in its address, or a new one."""
+        asked = request.query_params.get("c")
+        known = await in_thread(self._exists, asked) if asked else False
+        look = self.tabs.open(request.session_hash or "", asked if known else None)
+        async for parts in self._tail(request, look):
+            yield parts
+
+    def status(self) -> tuple[Any, Any]:
+        """A tab opened: which model replies, and what was learned."""
+        return self.views.pill(), self.views.learning(fresh=False)
+
+    def greet(self, request: gr.Request) -> tuple[Any, ...]:
+        """A tab opened: say what stands still on the page in the reader's language, in the order of `greeted`."""
+        say = words(language_of(request.headers))
+        examples = [{"text": say[f"example_{n}"]} for n in range(1, 5)]
+        return (
+            gr.update(value=say["new_chat"]),
+            gr.update(value=say["learning"]),
+            gr.update(value=say["language"]),
+            gr.update(placeholder=say["search"]),
+            gr.update(placeholder=say["ask"]),
+            gr.update(placeholder=f'<span class="rp-empty">{say["empty"]}</span>', examples=examples),
+            gr.update(value=f"<p>{say['note']}</p>"),
+        )
+
+    async def open(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """A past conversation was chosen."""
+        look = self.tabs.open(request.session_hash or "", event._data["id"])
+        async for parts in self._tail(request, look):
+            yield parts
+
+    async def new(self, request: gr.Request) -> AsyncIterator[Parts]:
+        """A new conversation was asked for; it is opened with its first message."""
+        look = self.tabs.open(request.session_hash or "", None)
+        async for parts in self._tail(request, look):
+            yield parts
+
+    async def send(self, text: str, request: gr.Request) -> AsyncIterator[Parts]:
+        """Something was said. If it cannot be taken, it goes back into the composer."""
+        if not (text or "").strip():
+            yield SKIP, SKIP, SKIP, SKIP
+            return
+        session = request.session_hash or ""
+        conversation = self.tabs.get(session).conversation_id
+        try:
+            if self.replies.engine.state().phase == "loading":
+                raise EngineError("The model is still loading; send it again in a moment.")
+            if conversation is None:
+                conversation = await in_thread(self.store.new_conversation)
+            await in_thread(self.replies.send, conversation, text)
+        except (RapportError, EngineError) as error:
+            gr.Warning(str(error), title="")
+            yield SKIP, SKIP, gr.update(value=text), SKIP
+            return
+        same = self.tabs.get(session).conversation_id == conversation
+        look = self.tabs.again(session) if same else self.tabs.open(session, conversation)
+        async for parts in self._tail(request, look):
+            yield parts
+
+    async def regenerate(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """Another reply was asked for."""
+        async for parts in self._write(request, self.replies.regenerate, event._data["id"]):
+            yield parts
+
+    async def go_on(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """A reply that was cut short is to go on."""
+        async for parts in self._write(request, self.replies.go_on, event._data["id"]):
+            yield parts
+
+    async def edit(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """The person said something else instead."""
+        async for parts in self._write(request, self.replies.edit, event._data["id"], event._data["text"]):
+            yield parts
+
+    async def show(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """Another branch was chosen."""
+        await in_thread(told(self.store.show), event._data["id"])
+        async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
+            yield parts
+
+    async def attach(self, request: gr.Request) -> AsyncIterator[Parts]:
+        """A reply is being written in the conversation shown: follow it."""
+        async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
+            yield parts
+
+    async def more(self, request: gr.Request) -> AsyncIterator[Parts]:
+        """Earlier messages were asked for."""
+        async for parts in self._tail(request, self.tabs.widen(request.session_hash or "")):
+            yield parts
+
+    def stop(self, request: gr.Request) -> None:
+        """End the reply of the conversation shown, and no other."""
+        conversation = self.tabs.get(request.session_hash or "").conversation_id
+        if conversation:
+            self.replies.stop(conversation)
+
+    def rate(self, request: gr.Request, event: gr.EventData) -> Any:
+        """A thumb, its reasons or its comment changed; drawn as kept only once it is."""
+        data = event._data
+        told(self.store.rate)(data["id"], data["value"], data.get("reasons"), data.get("comment"))
+        return self._beside(request)
+
+    def correct(self, request: gr.Request, event: gr.EventData) -> Any:
+        """A correction was written."""
+        told(self.store.correct)(event._data["id"], event._data["text"])
+        return self._beside(request)
+
+    async def show_correction(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """A correction is to stand in its reply's place, or no longer."""
+        await in_thread(told(self.store.show_correction), event._data["id"], bool(event._data["shown"]))
+        async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
+            yield parts
+
+    def raw(self, message_id: str) -> str:
+        """Give a message's text as it is stored, for copying and correcting."""
+        return self.store.message(message_id).content
+
+    def copied(self, event: gr.EventData) -> None:
+        """A reply was copied."""
+        told(self.store.signal)(event._data["id"], "copied")
+
+    def facts(self, message_id: str) -> dict[str, Any]:
+        """Give what is known of how a reply came to be: version, tokens, seconds; empty for an imported one."""
+        known = self.store.reply_facts(message_id)
+        if not known:
+            return {}
+        seconds, first = known["duration_s"], known["first_token_s"]
+        writing = seconds - first if seconds is not None and first is not None else None
+        return {
+            "version": known["version"],
+            "prompt_tokens": known["prompt_tokens"],
+            "completion_tokens": known["completion_tokens"],
+            "first_token_s": first,
+            "tokens_per_s": known["completion_tokens"] / writing if writing else None,
+        }
+
+    # --- the list of conversations
+
+    def search(self, query: str, request: gr.Request) -> Any:
+        """Something was typed into the search box."""
+        return self.views.list(self.tabs.search(request.session_hash or "", query or ""))
+
+    def rename(self, request: gr.Request, event: gr.EventData) -> Any:
+        """A conversation got another title."""
+        told(self.store.rename)(event._data["id"], event._data["title"])
+        return self._list(request)
+
+    async def delete(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """A conversation was deleted; its reply ends, and a tab that shows it turns to a new one."""
+        session, conversation = request.session_hash or "", event._data["id"]
+        self.replies.stop(conversation)
+        await in_thread(told(self.store.delete), conversation)
+        look = self.tabs.get(session)
+        shown = look.conversation_id == conversation
+        async for parts in self._tail(request, self.tabs.open(session, None) if shown else self.tabs.again(session)):
+            yield parts
+
+    async def undelete(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """A deletion was taken back: the conversation is shown again."""
+        await in_thread(told(self.store.undelete), event._data["id"])
+        look = self.tabs.open(request.session_hash or "", event._data["id"])
+        async for parts in self._tail(request, look):
+            yield parts
+
+    def export(self, asked: list[str]) -> dict[str, str]:
+        """Give a conversation as a file's name and text; asked for by its id and a kind, md or json."""
+        conversation_id, kind = asked
+        paths = list(self.store.give_out(conversation_id))
+        if not paths:
+            raise gr.Error("There is nothing in this conversation to export.", title="", print_exception=False)
+        name = "".join(c if c.isalnum() else "-" for c in (paths[-1].title or "conversation")).strip("-")[:60]
+        text = "".join(line_of(path) for path in paths) if kind == "json" else as_markdown(paths[-1])
+        return {"name": f"{name or 'conversation'}.{'jsonl' if kind == 'json' else 'md'}", "text": text}
+
+    # --- learning
+
+    def retrain(self) -> Any:
+        """A run was asked for."""
+        gr.Info(told(self.views.learner.retrain)(), title="")
+        return self.views.learning()
+
+    def promote(self, event: gr.EventData) -> Any:
+        """A version was chosen to serve."""
+        told(self.store.promote)(int(event._data["number"]), reason="Promoted on the page.")
+        return self.views.learning()
+
+    def rollback(self) -> Any:
+        """What served before was asked for."""
+        told(self.store.rollback)()
+        return self.views.learning()
+
+    # --- what changed elsewhere
+
+    def tick(self, request: gr.Request) -> Parts:
+        """Look for changes that this tab has not been sent: from another tab, a run, the command line."""
+        session = request.session_hash or ""
+        look = self.tabs.get(session)
+        chat, rest = self._parts(look, tail=False), (self.views.pill(), self.views.learning(fresh=False))
+        if self.tabs.is_followed(session):
+            chat = (SKIP, SKIP, SKIP, chat[3])  # the handler that follows the reply sends these
+        if self.tabs.get(session) != look:
+            return (SKIP,) * (len(chat) + len(rest))  # the tab has moved on meanwhile
+        if not self.tabs.is_news(session, _mark(chat[1], chat[3], *rest)):
+            return (SKIP,) * (len(chat) + len(rest))
+        return (*chat, *rest)
+
+    # --- inside
+
+    def _exists(self, conversation_id: str) -> bool:
+        try:
+            self.store.history(conversation_id)
+        except NotFound:
+            return False
+        return True
+
+    def _parts(self, look: Look, tail: bool) -> Parts:
+        try:
+            rows, beside = self.views.chat(look, tail)
+        except NotFound:
+            rows, beside = self.views.chat(Look(), tail)
+        composer = gr.update(submit_btn=not beside["running"], stop_btn=beside["running"])
+        return rows, beside, composer, self.views.list(look)
+
+    def _list(self, request: gr.Request) -> Any:
+        return self.views.list(self.tabs.get(request.session_hash or ""))
+
+    async def _write(self, request: gr.Request, verb: Callable[..., Live], *args: Any) -> AsyncIterator[Parts]:
+        """Begin a reply in the conversation shown, and follow it."""
+        await in_thread(told(verb), *args)
+        async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
+            yield parts
+
+    def _beside(self, request: gr.Request) -> Any:
+        look = self.tabs.get(request.session_hash or "")
+        return self.views.chat(look, tail=True)[1]
+
+    async def _tail(self, request: gr.Request, look: Look) -> AsyncIterator[Parts]:
+        """Send the conversation, then the growing reply until it ends or the tab moves on."""
+        session = request.session_hash or ""
+        live = self.replies.live(look.conversation_id) if look.conversation_id else None
+        parts = await in_thread(self._parts, look, True)
+        yield parts
+        if live is None:
+            return
+        with self.tabs.following(session):
+            shown = None
+            while live.running and self.tabs.get(session).epoch == look.epoch:
+                live.follow()
+                if live.text != shown:
+                    shown = live.text
+                    yield with_text(parts[0], live.message_id, shown), SKIP, SKIP, SKIP
+                await asyncio.sleep(1 / UPDATES_PER_S)
+            if self.tabs.get(session).epoch == look.epoch:
+                yield await in_thread(self._parts, self.tabs.get(session), True)
+        if live.error:
+            gr.Warning(live.error, title="")
+
+
+async def in_thread(function: Callable[..., Result], *args: Any) -> Result:
+    """Run what waits for the disk or the model beside the event loop."""
+    return await asyncio.to_thread(function, *args)
+
+
+async def until_ready(engine: Engine) -> None:
+    """Wait while the model loads; whether it then serves, its state says."""
+    until = time.monotonic() + LOADING_S
+    while engine.state().phase == "loading" and time.monotonic() < until:
+        await asyncio.sleep(0.1)
+
+
+def told(verb: Callable[..., Result]) -> Callable[..., Result]:
+    """Let a verb's named errors reach the person as one sentence."""
+
+    @functools.wraps(verb)
+    def call(*args: Any, **kwargs: Any) -> Result:
+        try:
+            return verb(*args, **kwargs)
+        except (RapportError, EngineError) as error:
+            raise gr.Error(str(error), title="", print_exception=False) from error
+
+    return call
+
+
+def _mark(*values: Any) -> str:
+    return json.dumps(values, default=repr, sort_keys=True)

@@ -1,0 +1,53 @@
+"""What the chat side needs of others, handed in by app.py: how to load a version, how to retrain."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+
+class Template(Protocol):
+    """How messages become tokens and tokens become text; `finetune.model.ChatTemplate` is the one there is."""
+
+    context: int
+    end_ids: frozenset[int]
+
+    def prompt(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """Encode (role, content) messages up to where the reply begins."""
+
+    def encode(self, text: str) -> list[int]:
+        """Encode the text of a reply, without any frame."""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turn a reply's token ids into its text."""
+
+
+class LoadedVersion(Protocol):
+    """A model version ready to write replies."""
+
+    @property
+    def model(self) -> Any:
+        """The transformers model, in evaluation mode."""
+
+    @property
+    def template(self) -> Template:
+        """Its chat template."""
+
+    @property
+    def device(self) -> Any:
+        """The torch device that it is on."""
+
+
+class LoadVersion(Protocol):
+    """Loads a version by its number; whatever it raises is shown to a person as it stands."""
+
+    def __call__(self, number: int) -> LoadedVersion:
+        """Load version `number`."""
+
+
+class Learner(Protocol):
+    """Starts runs and says when the next one comes."""
+
+    def retrain(self) -> str:
+        """Start a run now, whatever the schedule says; return one sentence about it."""
+
+    def outlook(self) -> str:
+        """Say in one sentence why no run is under way, or when the next one comes."""

@@ -1,0 +1,66 @@
+"""Assembles the page: one file per tab, and the endpoints."""
+
+from typing import Any
+
+import gradio as gr
+
+from chatui import chat_tab, learning_tab
+from chatui.api import Api
+from chatui.handlers import Handlers
+from chatui.look import head, theme, web_file
+from chatui.privacy import middleware
+from chatui.settings import ChatSettings
+from chatui.words import words
+
+_TICK_S = 1.5
+
+
+def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
+    """Build the Blocks; nothing is launched."""
+    say = words()
+    with gr.Blocks(title=say["app"], fill_height=True, analytics_enabled=False) as demo:
+        api.register()  # first: the page's own events must not take its names
+        sidebar = chat_tab.side(handlers)
+        with gr.Column(elem_id="rp-main"):
+            with gr.Row(elem_id="rp-bar"):
+                pill = gr.HTML(
+                    value=None,
+                    html_template="",
+                    js_on_load=web_file("pill.js"),
+                    elem_id="rp-pill",
+                    apply_default_css=False,
+                )
+                language = gr.Button(say["language"], elem_id="rp-language")
+                keys = gr.Button("?", elem_id="rp-help")
+                switch = gr.Button("◐", elem_id="rp-theme")
+            tab = chat_tab.build(sidebar, handlers)
+            view = learning_tab.build()
+        chat_tab.wire(tab, demo, handlers)
+        learning_tab.wire(view, handlers)
+        switch.click(None, None, None, js="() => rpTheme()", api_visibility="private")
+        sidebar.learning.click(None, None, None, js="() => rpView('learn')", api_visibility="private")
+        language.click(None, None, None, js="() => rpLanguage()", api_visibility="private")
+        keys.click(None, None, None, js="() => rpKeys()", api_visibility="private")
+        greeted = [sidebar.new, sidebar.learning, language, tab.search, tab.composer, tab.rows, tab.note]
+        demo.load(handlers.greet, None, greeted, queue=False, **chat_tab.QUIET)
+        everything = [*tab.parts, pill, view]
+        demo.load(handlers.status, None, [pill, view], queue=False, **chat_tab.QUIET)
+        timer = gr.Timer(_TICK_S)
+        timer.tick(handlers.tick, None, everything, queue=False, **chat_tab.QUIET)
+    return demo
+
+
+def launch_options(settings: ChatSettings) -> dict[str, Any]:
+    """Return how the page is launched: offline, private, no limit on streams but the engine's."""
+    return {
+        "server_name": settings.host,
+        "server_port": settings.port or None,
+        "theme": theme(),
+        "head": head({"up": settings.reasons_up, "down": settings.reasons_down}),
+        "footer_links": [],
+        "quiet": True,
+        "max_threads": 400,
+        "enable_monitoring": False,
+        "show_error": True,
+        "app_kwargs": {"middleware": middleware()},
+    }

@@ -1,0 +1,208 @@
+"""The replies being written now: one thread each, owned by the server; tabs only look on.
+
+So a reply survives a reload, and Stop in one tab ends it for all. Its row exists before its first token;
+a heartbeat keeps the text so far on disk once a second.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
+from feedback.errors import BadInput
+from feedback.messages import check_text
+from feedback.records import Said
+from feedback.store import Store
+
+log = logging.getLogger("rapport.replies")
+_BEAT_S = 1.0
+
+
+@dataclass
+class Live:
+    """A reply of this process, from its row's opening until its row is closed."""
+
+    conversation_id: str
+    user_message_id: str
+    message_id: str
+    generation: Generation
+    text: str = ""
+    status: str = "running"
+    error: str | None = None
+    followed_at: float = field(default_factory=time.monotonic)
+
+    def follow(self) -> None:
+        """Say that somebody is looking on."""
+        self.followed_at = time.monotonic()
+
+    @property
+    def running(self) -> bool:
+        """Whether its row is still open."""
+        return self.status == "running"
+
+
+class Replies:
+    """Starts replies, keeps them alive on disk, and stops them."""
+
+    def __init__(self, store: Store, engine: Engine, sampling: Sampling, unfollowed_s: float = 600.0):
+        """Write replies of `engine` with `sampling` into `store`; end one that nobody followed for `unfollowed_s`."""
+        self._unfollowed_s = unfollowed_s
+        self.store, self.engine, self.sampling = store, engine, sampling
+        self._live: dict[str, Live] = {}
+        self._lock = threading.Lock()
+        self._closing = threading.Event()
+        threading.Thread(target=self._beat, name="heartbeat", daemon=True).start()
+
+    def send(self, conversation_id: str, text: str) -> Live:
+        """Commit what the person said at the end of a conversation, and begin the reply to it.
+
+        Raises RapportError or EngineError before anything is committed.
+        """
+        return self._say(conversation_id, self.store.history(conversation_id), text, at_head=True)
+
+    def edit(self, message_id: str, text: str) -> Live:
+        """Say something else beside a message of the person: a new branch, with its own reply. Raises as `send`."""
+        *above, edited = self.store.path_to(message_id)
+        if edited.role != "user":
+            raise BadInput(f"Message {message_id!r} is not a person's; correct a reply instead of editing it.")
+        live = self._say(self.store.conversation_of(message_id), above, text, at_head=False)
+        self.store.signal(message_id, "edited")
+        return live
+
+    def regenerate(self, message_id: str) -> Live:
+        """Write another reply beside one, or beside those to a person's message. Raises as `send`."""
+        path = self.store.path_to(message_id)
+        live = self._reply(path[:-1] if path[-1].role == "assistant" else path)
+        if path[-1].role == "assistant":
+            self.store.signal(message_id, "regenerated")
+        return live
+
+    def go_on(self, message_id: str) -> Live:
+        """Write another reply that begins as one did that was cut short, and goes on. Raises as `send`."""
+        *above, cut = self.store.path_to(message_id)
+        if cut.role != "assistant" or not cut.content or (cut.status == "complete" and cut.finish != "length"):
+            raise BadInput(f"Message {message_id!r} was not cut short; there is nothing to go on from.")
+        return self._reply(above, cut)
+
+    def _say(self, conversation_id: str, above: Sequence[Said], text: str, at_head: bool) -> Live:
+        check_text(text, "message")
+        given, generation = self._begin(above, [("user", text)])
+        prompt = [_ref(given[place]) for place in generation.kept if place < len(given)]
+        user_id, reply_id = self.store.begin_turn(
+            conversation_id,
+            above[-1].id if above else None,
+            text,
+            generation.version,
+            self.sampling.as_dict(),
+            prompt,
+            at_head,
+        )
+        return self._start(Live(conversation_id, user_id, reply_id, generation))
+
+    def _reply(self, above: Sequence[Said], cut: Said | None = None) -> Live:
+        given, generation = self._begin(above, begun=cut.content if cut else "")
+        prompt = [_ref(given[place]) for place in generation.kept]
+        continues = cut.id if cut else None
+        reply_id = self.store.begin_reply(above[-1].id, generation.version, self.sampling.as_dict(), prompt, continues)
+        conversation_id = self.store.conversation_of(reply_id)
+        text = cut.content if cut else ""
+        return self._start(Live(conversation_id, above[-1].id, reply_id, generation, text))
+
+    def _begin(
+        self, above: Sequence[Said], said: Sequence[tuple[str, str]] = (), begun: str = ""
+    ) -> tuple[list[Said], Generation]:
+        given = [m for m in above if is_given(m)]
+        last = next((m.version for m in reversed(given) if m.version is not None), None)
+        turns = [(m.role, m.shown) for m in given] + list(said)
+        return given, self.engine.begin(turns, self.sampling, stay_with=last, begun=begun)
+
+    def _start(self, live: Live) -> Live:
+        with self._lock:
+            self._live[live.conversation_id] = live
+        name = f"reply-{live.message_id[:8]}"
+        threading.Thread(target=self._write, args=(live,), name=name, daemon=True).start()
+        return live
+
+    def live(self, conversation_id: str) -> Live | None:
+        """Return the reply being written in a conversation, None if there is none here."""
+        return self._live.get(conversation_id)
+
+    def stop(self, conversation_id: str) -> bool:
+        """End the reply being written in this conversation; say whether there was one."""
+        live = self.live(conversation_id)
+        if live:
+            live.generation.cancel()
+            self.store.signal(live.message_id, "stopped")
+        return live is not None
+
+    def close(self, timeout_s: float = 10.0) -> None:
+        """End every reply and wait until its row is closed."""
+        self._closing.set()
+        for live in list(self._live.values()):
+            live.generation.cancel()
+        until = time.monotonic() + timeout_s
+        while self._live and time.monotonic() < until:
+            time.sleep(0.02)
+
+    def _write(self, live: Live) -> None:
+        began, first = time.monotonic(), None
+        status = "error"
+        try:
+            for text in live.generation:
+                first = first or time.monotonic()
+                live.text = text
+            status = "stopped" if live.generation.finish == "stopped" else "complete"
+        except EngineError as error:
+            live.error = str(error)
+        # The reader must learn that the reply ended, whatever the model's code raised.
+        except Exception as error:
+            log.exception("A reply failed.")
+            live.error = f"The reply failed ({type(error).__name__}); try again."
+        figures = {
+            "prompt_tokens": live.generation.prompt_tokens,
+            "completion_tokens": live.generation.completion_tokens,
+            "first_token_s": first - began if first else None,
+            "duration_s": time.monotonic() - began,
+            "error": live.error,
+        }
+        self._end(live, status, figures)
+
+    def _end(self, live: Live, status: str, figures: dict[str, Any]) -> None:
+        try:
+            finish = live.generation.finish if status != "error" else None
+            self.store.end_reply(live.message_id, live.text, status, finish, **figures)
+        # The record is out of reach (a full disk, say): the row stays open and is closed as interrupted later.
+        except Exception as error:
+            log.exception("A reply could not be kept.")
+            status, live.error = "error", f"The reply could not be kept: {error}."
+        live.status = status
+        with self._lock:
+            if self._live.get(live.conversation_id) is live:
+                del self._live[live.conversation_id]
+
+    def _beat(self) -> None:
+        while not self._closing.wait(_BEAT_S):
+            now_live = list(self._live.values())
+            for live in now_live:
+                if time.monotonic() - live.followed_at > self._unfollowed_s:
+                    live.generation.cancel()
+            texts = {live.message_id: live.text for live in now_live}
+            if texts:
+                try:
+                    self.store.beat(texts)
+                # One missed beat is harmless and the next may succeed; ending this thread would not be.
+                except Exception:
+                    log.exception("A heartbeat could not be kept.")
+
+
+def _ref(message: Said) -> dict[str, Any]:
+    """Name a message of a prompt, in the wording that the model was given."""
+    return {"message": message.id, **({"correction": message.correction_id} if message.correction_shown else {})}
+
+
+def is_given(message: Said) -> bool:
+    """Tell whether a message of the path is given to the model: not a failed reply, nor one without a word."""
+    return message.role != "assistant" or (message.status != "error" and message.content != "")

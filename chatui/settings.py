@@ -1,0 +1,61 @@
+"""How the page is served and how replies are written."""
+
+from datetime import timedelta
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
+
+from chatui.engine.protocol import Sampling
+from feedback.ratings import MAX_REASON, MAX_REASONS
+from feedback.settings import Interval, Settings
+
+_SAMPLING = Sampling()
+
+
+def parse_reasons(value: Any) -> list[str]:
+    """Read reasons between commas. Raises ValueError for none, too many, or one that is too long."""
+    parts = [str(part).strip() for part in (value if isinstance(value, list) else str(value).split(","))]
+    reasons = list(dict.fromkeys(part for part in parts if part))
+    if not 0 < len(reasons) <= MAX_REASONS or max(map(len, reasons)) > MAX_REASON:
+        raise ValueError(f"give 1 to {MAX_REASONS} reasons of at most {MAX_REASON} characters, between commas")
+    return reasons
+
+
+Reasons = Annotated[list[str], NoDecode, BeforeValidator(parse_reasons)]
+
+
+class ChatSettings(Settings):
+    """Where the page listens, and the sampling settings that replies begin with."""
+
+    host: str = Field("127.0.0.1", description="address that the page listens on")
+    port: int = Field(7860, ge=0, le=65535, description="port that the page listens on")
+    temperature: float = Field(_SAMPLING.temperature, ge=0, le=2, description="0 is greedy; higher is more varied")
+    top_p: float = Field(_SAMPLING.top_p, gt=0, le=1, description="share of probability that is picked from")
+    top_k: int = Field(_SAMPLING.top_k, ge=0, description="number of tokens that are picked from; 0: all")
+    repetition_penalty: float = Field(
+        _SAMPLING.repetition_penalty, ge=0.5, le=2, description="above 1, what was said is less likely again"
+    )
+    max_new_tokens: int = Field(_SAMPLING.max_new_tokens, ge=1, description="longest reply, in tokens")
+    max_streams: int = Field(8, ge=1, le=512, description="replies that are computed at once; further ones wait")
+
+    reasons_up: Reasons = Field(
+        ["accurate", "clear", "helpful", "style"], description="reasons offered for a thumb up, between commas"
+    )
+    reasons_down: Reasons = Field(
+        ["wrong", "ignored", "long", "unclear", "format", "refused"],
+        description="reasons offered for a thumb down, between commas",
+    )
+    end_unfollowed_after: Interval = Field(
+        timedelta(minutes=10), description="a reply that nobody has followed for so long is stopped; or off"
+    )
+
+    @property
+    def unfollowed_s(self) -> float:
+        """Seconds after which a reply that nobody follows is stopped."""
+        return self.end_unfollowed_after.total_seconds() if self.end_unfollowed_after else float("inf")
+
+    @property
+    def sampling(self) -> Sampling:
+        """The sampling settings of a new reply."""
+        return Sampling(self.temperature, self.top_p, self.top_k, self.repetition_penalty, self.max_new_tokens)

@@ -1,0 +1,81 @@
+"""What each open browser tab is looking at, kept on the server: a page holds ids, nothing else."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+WINDOW = 40  # messages of a long conversation that a tab shows, and how many more it asks for
+_MOST_TABS = 5000  # beyond that the tab that was quiet longest is forgotten
+
+
+@dataclass(frozen=True)
+class Look:
+    """One tab's view: its conversation (None: a new one), how many messages, and which view this is.
+
+    A tail ends when the tab's `epoch` is no longer its own: the tab has moved on.
+    """
+
+    conversation_id: str | None = None
+    window: int = WINDOW
+    query: str = ""  # what the list of conversations is searched for
+    epoch: int = 0
+
+
+class Tabs:
+    """Maps a browser session to its view."""
+
+    def __init__(self) -> None:
+        self._looks: OrderedDict[str, Look] = OrderedDict()
+        self._marks: dict[str, str] = {}
+        self._followed: Counter[str] = Counter()
+
+    def get(self, session: str) -> Look:
+        """Return what a tab looks at."""
+        return self._looks.get(session, Look())
+
+    def open(self, session: str, conversation_id: str | None) -> Look:
+        """Turn a tab to another conversation."""
+        look = self.get(session)
+        return self._set(session, Look(conversation_id, query=look.query, epoch=look.epoch + 1))
+
+    def search(self, session: str, query: str) -> Look:
+        """Search the list of conversations; the view of the conversation stays the same one."""
+        return self._set(session, replace(self.get(session), query=query))
+
+    def again(self, session: str) -> Look:
+        """Begin a new view of the same conversation."""
+        look = self.get(session)
+        return self._set(session, replace(look, epoch=look.epoch + 1))
+
+    def widen(self, session: str) -> Look:
+        """Show more of a long conversation."""
+        look = self.get(session)
+        return self._set(session, replace(look, window=look.window + WINDOW, epoch=look.epoch + 1))
+
+    @contextmanager
+    def following(self, session: str) -> Iterator[None]:
+        """While the block lasts, a handler sends this tab the growing reply."""
+        self._followed[session] += 1
+        try:
+            yield
+        finally:
+            self._followed[session] -= 1
+            self._followed += Counter()  # forgets those at 0
+
+    def is_followed(self, session: str) -> bool:
+        """Tell whether a handler sends this tab a growing reply now."""
+        return self._followed[session] > 0
+
+    def is_news(self, session: str, mark: str) -> bool:
+        """Tell whether this differs from what the tab was last asked about, and remember it."""
+        news = self._marks.get(session) != mark
+        self._marks[session] = mark
+        return news
+
+    def _set(self, session: str, look: Look) -> Look:
+        self._looks[session] = look
+        self._looks.move_to_end(session)
+        while len(self._looks) > _MOST_TABS:
+            self._marks.pop(self._looks.popitem(last=False)[0], None)
+        return look

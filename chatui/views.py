@@ -1,0 +1,159 @@
+"""What the page is given to draw: plain values made of the record and of the replies being written."""
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from chatui.engine.protocol import Engine
+from chatui.needs import Learner
+from chatui.replies import Live, Replies, is_given
+from chatui.serving import ServingWatch
+from chatui.tabs import Look
+from feedback.records import Found, RunLine, Said, VersionLine
+from feedback.store import Store
+
+Message = dict[str, Any]
+
+
+class Views:
+    """Draws the record for the page."""
+
+    def __init__(self, store: Store, replies: Replies, engine: Engine, watch: ServingWatch, learner: Learner):
+        """Draw `store`, with what the others know of this moment."""
+        self.store, self.replies, self.engine, self.watch, self.learner = store, replies, engine, watch, learner
+        self._learning: tuple[float, dict[str, Any]] = (float("-inf"), {})
+
+    def chat(self, look: Look, tail: bool) -> tuple[list[Message], dict[str, Any]]:
+        """Return the Chatbot's messages and the list beside them; `tail`: a handler follows the reply."""
+        if look.conversation_id is None:
+            return [], {"conv": None, "running": False, "tail": tail, "more": 0, "msgs": []}
+        path = self.store.history(look.conversation_id)
+        live = self.replies.live(look.conversation_id)
+        shown = path[-look.window :]
+        left_out = _left_out(path)
+        value = {
+            "conv": look.conversation_id,
+            "running": any(m.status == "running" for m in shown),
+            "tail": tail,
+            "more": len(path) - len(shown),
+            "msgs": [{**_beside(m), "left_out": left_out.get(m.id, 0)} for m in shown],
+        }
+        return rows(shown, live), value
+
+    def list(self, look: Look) -> dict[str, Any]:
+        """Return the list of past conversations."""
+        items = [_entry(found) for found in self.store.search(look.query, limit=300)]
+        return {"active": look.conversation_id, "query": look.query, "items": items}
+
+    def pill(self) -> dict[str, Any]:
+        """Return which model replies, in which version, or why none does."""
+        state = self.engine.state()
+        versions = self.store.versions()
+        return {
+            "phase": state.phase,
+            "message": state.message,
+            "model": versions[0].base_model.rstrip("/").rpartition("/")[2] if versions else "",
+            "versions": sorted(state.versions),
+            "notice": self.watch.notice,
+        }
+
+    def learning(self, fresh: bool = True) -> dict[str, Any]:
+        """Return what was learned so far, and what is under way; unless `fresh`, up to a second old."""
+        at, kept = self._learning
+        if not fresh and time.monotonic() - at < 1.0:
+            return kept
+        self._learning = time.monotonic(), (found := self._learning_now())
+        return found
+
+    def _learning_now(self) -> dict[str, Any]:
+        runs, versions = self.store.runs(limit=8), self.store.versions()
+        return {
+            "outlook": self.learner.outlook(),
+            "busy": bool(runs) and runs[0].finished_at is None,
+            "counts": self.store.stats(),
+            "runs": [_run(run) for run in runs],
+            "versions": [_version(v) for v in reversed(versions)],
+            "can_roll_back": self.store.can_roll_back(),
+        }
+
+
+def _entry(found: Found) -> dict[str, Any]:
+    line = found.line
+    return {
+        "id": line.id,
+        "title": line.title,
+        "t": line.updated_at.timestamp(),
+        "running": line.running,
+        "title_marks": found.title_marks,
+        "snippet": found.snippet,
+        "snippet_marks": found.snippet_marks,
+    }
+
+
+def rows(messages: Sequence[Said], live: Live | None) -> list[Message]:
+    """Write messages as the Chatbot takes them; the text of a running reply is the live one.
+
+    As a list of parts the text is shown to the letter; a plain string would be dedented.
+    """
+    out = []
+    for message in messages:
+        running = live is not None and live.message_id == message.id
+        text = live.text if live and running else message.shown
+        part = {"type": "text", "text": text or " "}
+        out.append({"role": message.role, "content": [part], "metadata": {"id": message.id}})
+    return out
+
+
+def with_text(messages: Sequence[Message], message_id: str, text: str) -> list[Message]:
+    """Write the same messages with another text in one of them."""
+    part = {"type": "text", "text": text or " "}
+    return [{**m, "content": [part]} if m["metadata"]["id"] == message_id else m for m in messages]
+
+
+def _left_out(path: Sequence[Said]) -> dict[str, int]:
+    """Count, per reply of ours, the messages above it that no longer fitted the model's context."""
+    counts, above = {}, 0
+    for message in path:
+        if message.given is not None:
+            counts[message.id] = max(0, above - message.given)
+        above += is_given(message)
+    return counts
+
+
+def _beside(message: Said) -> dict[str, Any]:
+    return {
+        "id": message.id,
+        "role": message.role,
+        "rating": message.rating,
+        "reasons": list(message.reasons),
+        "comment": message.comment,
+        "status": message.status,
+        "error": message.error,
+        "version": message.version,
+        "correction": message.correction,
+        "correction_shown": message.correction_shown,
+        "learned_by": message.learned_by,
+        "siblings": list(message.siblings),
+        "cut": message.content != "" and (message.status in ("stopped", "interrupted") or message.finish == "length"),
+    }
+
+
+def _run(run: RunLine) -> dict[str, Any]:
+    return {
+        "id": run.id,
+        "status": run.status,
+        "reason": run.reason,
+        "step": run.step,
+        "total": run.total,
+        "loss": run.metrics.get("loss"),
+        "version": run.version,
+    }
+
+
+def _version(version: VersionLine) -> dict[str, Any]:
+    return {
+        "number": version.number,
+        "verdict": version.verdict,
+        "reason": version.reason,
+        "share": version.share,
+    }

@@ -1,0 +1,413 @@
+// Everything around the Chatbot's own rows: the bar under each message, reasons, corrections, following.
+// props.value = {conv, running, tail, more, msgs: [{id, role, rating, reasons, comment, status, error, version,
+// correction, correction_shown, learned_by, siblings, cut, left_out}]}, one entry per row, in the order of the rows.
+const ICONS = {
+  copy: rpIcon('<rect x="9" y="9" width="11" height="11" rx="2.5"/><path d="M5 15V6.5A2.5 2.5 0 0 1 7.5 4H15"/>'),
+  up: rpIcon('<path d="M7 11v9M7 11l4.2-7.2c1.5 0 2.6 1.2 2.3 2.7L12.9 10h5a2 2 0 0 1 2 2.4l-1.2 5.8A2.2 2.2 0 0 1 16.5 20H7m0-9H4v9h3"/>'),
+  down: rpIcon('<path d="M7 13V4M7 13l4.2 7.2c1.5 0 2.6-1.2 2.3-2.7L12.9 14h5a2 2 0 0 0 2-2.4l-1.2-5.8A2.2 2.2 0 0 0 16.5 4H7m0 9H4V4h3"/>'),
+  correct: rpIcon('<path d="M4 20h4L19 9a2.1 2.1 0 0 0-4-4L4 16z"/>'),
+  edit: rpIcon('<path d="M4 20h4L19 9a2.1 2.1 0 0 0-4-4L4 16z"/>'),
+  regenerate: rpIcon('<path d="M20 12a8 8 0 1 1-2.3-5.7M20 4v4.5h-4.5"/>'),
+  go_on: rpIcon('<path d="M5 5v14M9.5 6.5 17 12l-7.5 5.5z"/>'),
+  facts: rpIcon('<circle cx="12" cy="12" r="8"/><path d="M12 11v5M12 8v.01"/>'),
+  previous: rpIcon('<path d="M14.5 6 9 12l5.5 6"/>'),
+  next: rpIcon('<path d="M9.5 6 15 12l-5.5 6"/>'),
+  done: rpIcon('<path d="m5 12.5 4.5 4.5L19 7.5"/>'),
+};
+const wrap = () => element.querySelector('.bubble-wrap');
+const message = (id) => props.value?.msgs.find((m) => m.id === id);
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+// A reason of ours has words in every language; one from the settings is its own.
+function reasonText(reason) {
+  const key = 'reason_' + reason, text = rpWord(key);
+  return text === key ? reason : text;
+}
+
+// ---- the bar under a message
+
+function button(name, pressed) {
+  const node = make('button', 'rp-b' + (pressed ? ' on' : ''));
+  node.dataset.act = name;
+  node.title = rpWord(name);
+  node.setAttribute('aria-label', rpWord(name));
+  if (pressed !== undefined) node.setAttribute('aria-pressed', pressed);
+  node.innerHTML = ICONS[name];
+  return node;
+}
+
+// Steps through what else was said at this place; right of the last reply another one is written. Under a reply they
+// stand behind the buttons, which must not move away from under a finger that presses again.
+function steps(m) {
+  const at = m.siblings.indexOf(m.id), last = at === m.siblings.length - 1;
+  if (m.siblings.length < 2) return [];
+  const nav = make('span', 'rp-steps');
+  const previous = button('previous'), next = button('next');
+  previous.disabled = at === 0;
+  next.disabled = last && m.role === 'user';
+  nav.append(previous, make('span', '', `${at + 1}/${m.siblings.length}`), next);
+  return [nav];
+}
+
+// What was said of a thumb, which opens it again.
+function why(m) {
+  if (!m.rating) return [];
+  const said = [...m.reasons.map(reasonText), ...(m.comment ? [`“${m.comment}”`] : [])].join(' · ');
+  const again = make('button', 'rp-why', said || rpWord('say_why'));
+  again.title = said;
+  again.onclick = (event) => { event.stopPropagation(); openCard(again.closest('.rp-fx'), message(m.id) ?? m, m.rating); };
+  return [again];
+}
+
+function notes(m) {
+  const found = [];
+  if (m.correction === null && m.learned_by !== null) found.push(rpWord('learned_by', { n: m.learned_by }));
+  if (m.left_out) found.push(rpWord('left_out', { n: m.left_out }));
+  if (m.status === 'error') found.push(m.error || rpWord('status_error'));
+  else if (m.status !== 'complete') found.push(rpWord('status_' + m.status));
+  return found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text));
+}
+
+function badge(m) {
+  if (m.version === null) return [];
+  return [make('span', 'rp-badge', m.version === 0 ? rpWord('base') : rpWord('version', { n: m.version }))];
+}
+
+function fill(bar, m) {
+  const drawn = JSON.stringify(m);
+  if (bar.dataset.drawn === drawn) return;
+  bar.dataset.drawn = drawn;
+  bar.dataset.id = m.id;
+  bar.className = 'rp-fx' + (m.role === 'user' ? ' mine' : '') + (m.status === 'running' ? ' busy' : '');
+  const line = make('div', 'rp-line');
+  if (m.status === 'running') line.append(make('span', 'rp-dot'), ...badge(m));
+  else if (m.role === 'user') line.append(...steps(m), button('copy'), button('edit'));
+  else if (m.status === 'error') line.append(button('regenerate'), ...steps(m), ...notes(m));
+  else line.append(button('copy'), button('up', m.rating === 1), button('down', m.rating === -1),
+    button('correct', m.correction !== null), button('regenerate'), ...(m.cut ? [button('go_on')] : []),
+    ...(m.version === null ? [] : [button('facts')]), ...steps(m), ...badge(m), ...why(m), ...notes(m));
+  bar.replaceChildren(line);
+  if (m.correction !== null) {
+    const said = make('div', 'rp-said'), head = make('b', '', rpWord('corrected'));
+    if (m.learned_by !== null) head.append(make('i', '', rpWord('learned_by', { n: m.learned_by })));
+    const swap = make('button', 'rp-swap', rpWord(m.correction_shown ? 'show_original' : 'show_instead'));
+    swap.onclick = () => trigger('show_correction', { id: m.id, shown: !m.correction_shown });
+    head.append(swap);
+    if (m.correction_shown) head.firstChild.textContent = rpWord('is_corrected');
+    said.append(head);
+    if (!m.correction_shown) said.append(make('span', '', m.correction));
+    bar.prepend(said);
+  }
+}
+
+const more = make('button', 'rp-more');
+let anchor = null; // keeps the place while earlier messages are loaded above it
+more.onclick = () => {
+  const bar = element.querySelector('.message-row .rp-fx');
+  if (bar) anchor = { id: bar.dataset.id, top: bar.closest('.message-row').getBoundingClientRect().top };
+  trigger('more', {});
+};
+
+function placeMore(count) {
+  const rows = element.querySelector('.message-wrap');
+  more.hidden = !count;
+  more.textContent = rpWord('earlier') + (count ? ` (${count})` : '');
+  if (rows && rows.parentNode.firstChild !== more) rows.parentNode.insertBefore(more, rows.parentNode.firstChild);
+  const bar = anchor && [...element.querySelectorAll('.rp-fx')].find((b) => b.dataset.id === anchor.id);
+  if (!bar) return;
+  const moved = bar.closest('.message-row').getBoundingClientRect().top - anchor.top;
+  if (Math.abs(moved) > 1) { wrap().scrollTop += moved; anchor = null; }
+}
+
+function decorate() {
+  const value = props.value || { msgs: [] };
+  const rows = element.querySelectorAll('.message-row');
+  follow.hook();
+  if (rows.length !== value.msgs.length) return; // the rows and their list are not both here yet
+  rows.forEach((row, place) => {
+    const m = value.msgs[place];
+    if (row.classList.contains('user-row') !== (m.role === 'user')) return;
+    let bar = row.querySelector('.rp-fx');
+    if (!bar) { bar = make('div'); row.querySelector('.flex-wrap').appendChild(bar); }
+    if (bar.dataset.id !== m.id && row.dataset.editing) closeEdit(row);
+    fill(bar, m);
+  });
+  placeMore(value.more);
+}
+
+// ---- following the end of a reply, only while the reader is there
+
+const follow = (() => {
+  let stick = true, hooked = null;
+  const toEnd = () => { const w = wrap(); if (w && stick) w.scrollTop = w.scrollHeight; };
+  const sizes = new ResizeObserver(toEnd);
+  return {
+    restart() { stick = true; requestAnimationFrame(toEnd); },
+    hook() {
+      const w = wrap(), rows = w?.querySelector('.message-wrap');
+      if (!rows || rows === hooked) return;
+      hooked = rows;
+      sizes.disconnect();
+      sizes.observe(rows);
+      sizes.observe(w);
+      if (w.dataset.followed) return;
+      w.dataset.followed = '1';
+      w.addEventListener('scroll', () => { stick = w.scrollHeight - w.scrollTop - w.clientHeight < 40; }, { passive: true });
+      w.addEventListener('wheel', (event) => { if (event.deltaY < 0) stick = false; }, { passive: true });
+    },
+  };
+})();
+
+// ---- why a thumb: a card over the text, so that nothing moves
+
+const card = make('div', 'rp-card');
+card.hidden = true;
+let cardFor = null;
+
+function closeCard() { card.hidden = true; cardFor = null; }
+
+function placeCard(bar) {
+  if (card.parentNode !== wrap()) wrap().appendChild(card);
+  card.hidden = false;
+  const outer = wrap().getBoundingClientRect(), inner = bar.getBoundingClientRect();
+  const below = inner.bottom + card.offsetHeight + 10 <= outer.bottom;
+  card.style.top = (below ? inner.bottom + 6 : inner.top - card.offsetHeight - 6) - outer.top + wrap().scrollTop + 'px';
+  card.style.left = Math.max(8, Math.min(inner.left - outer.left, outer.width - card.offsetWidth - 8)) + 'px';
+}
+
+async function openFacts(bar, m) {
+  const known = await server.facts(m.id);
+  const list = make('dl', 'rp-facts');
+  const add = (name, text) => list.append(make('dt', '', rpWord('fact_' + name)), make('dd', '', text));
+  add('version', m.version === 0 ? rpWord('base') : rpWord('version', { n: m.version }));
+  add('tokens', rpWord('fact_tokens_value', { prompt: known.prompt_tokens, reply: known.completion_tokens }));
+  if (known.first_token_s != null) add('first_token', rpWord('seconds', { n: known.first_token_s.toFixed(2) }));
+  if (known.tokens_per_s != null) add('speed', rpWord('per_second', { n: known.tokens_per_s.toFixed(1) }));
+  card.replaceChildren(make('div', 'rp-card-title', rpWord('facts')), list);
+  placeCard(bar);
+}
+
+function openCard(bar, m, value) {
+  cardFor = { id: m.id, value };
+  const chips = make('div', 'rp-chips');
+  for (const reason of value > 0 ? rpReasons.up : rpReasons.down) {
+    const chip = make('button', 'rp-chip', reasonText(reason));
+    chip.dataset.reason = reason;
+    chip.setAttribute('aria-pressed', m.reasons.includes(reason));
+    chips.append(chip);
+  }
+  const comment = make('textarea');
+  Object.assign(comment, { rows: 1, maxLength: 2000, placeholder: rpWord('comment'), value: m.comment });
+  const foot = make('div', 'rp-foot');
+  foot.append(comment, make('button', 'rp-save', rpWord('save')));
+  const title = make('div', 'rp-card-title', rpWord(value > 0 ? 'why_up' : 'why_down'));
+  card.replaceChildren(title, chips, foot, make('div', 'rp-hint', rpWord(value > 0 ? 'does_up' : 'does_down')));
+  placeCard(bar);
+}
+
+function sendCard() {
+  const reasons = [...card.querySelectorAll('[aria-pressed=true]')].map((chip) => chip.dataset.reason);
+  trigger('rate', { id: cardFor.id, value: cardFor.value, reasons, comment: card.querySelector('textarea').value });
+}
+
+card.addEventListener('click', (event) => {
+  event.stopPropagation();
+  const chip = event.target.closest('.rp-chip');
+  if (chip) { chip.setAttribute('aria-pressed', chip.getAttribute('aria-pressed') !== 'true'); sendCard(); }
+  if (event.target.closest('.rp-save')) { sendCard(); closeCard(); }
+});
+card.addEventListener('keydown', (event) => {
+  event.stopPropagation();
+  if (event.key === 'Escape') closeCard();
+  if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && event.target.tagName === 'TEXTAREA') {
+    event.preventDefault();
+    sendCard();
+    closeCard();
+  }
+});
+
+// ---- a correction: the reply becomes a text box, filled with the text as it is stored
+
+function closeEdit(row) { delete row.dataset.editing; row.querySelector('.rp-edit')?.remove(); }
+
+// What an edit changes, word by word: the longest common subsequence stays, the rest is taken out or put in.
+function changes(before, after) {
+  const a = before.split(/(\s+)/), b = after.split(/(\s+)/);
+  if (a.length * b.length > 4e6) return [make('ins', '', after)]; // longer than anybody reads a comparison of
+  const best = Array.from({ length: a.length + 1 }, () => new Uint16Array(b.length + 1));
+  for (let i = a.length - 1; i >= 0; i--) {
+    for (let j = b.length - 1; j >= 0; j--) best[i][j] = a[i] === b[j] ? best[i + 1][j + 1] + 1 : Math.max(best[i + 1][j], best[i][j + 1]);
+  }
+  const out = [];
+  for (let i = 0, j = 0; i < a.length || j < b.length;) {
+    if (i < a.length && j < b.length && a[i] === b[j]) { out.push(document.createTextNode(a[i])); i++; j++; }
+    else if (j >= b.length || (i < a.length && best[i + 1][j] >= best[i][j + 1])) out.push(make('del', '', a[i++]));
+    else out.push(make('ins', '', b[j++]));
+  }
+  return out;
+}
+
+const drafts = {}; // by message id, until the page shows them as kept: a refusal loses no text
+
+async function edit(bar, m) {
+  const row = bar.closest('.message-row');
+  const text = drafts[m.id] ?? m.correction ?? await server.raw(m.id);
+  if (row.dataset.editing || bar.dataset.id !== m.id) return; // opened already, or the row shows another message now
+  row.dataset.editing = '1';
+  const height = row.querySelector('.message').offsetHeight;
+  const box = make('div', 'rp-edit'), area = make('textarea'), foot = make('div');
+  area.value = text;
+  const original = m.role === 'user' ? null : await server.raw(m.id), compared = make('div', 'rp-changes');
+  const compare = () => {
+    compared.hidden = original === null || area.value === original;
+    if (!compared.hidden) compared.replaceChildren(...changes(original, area.value));
+  };
+  area.oninput = () => { drafts[m.id] = area.value; compare(); };
+  compare();
+  area.style.height = Math.max(84, Math.min(height + 16, 420)) + 'px';
+  const mine = m.role === 'user';
+  area.setAttribute('aria-label', rpWord(mine ? 'edit' : 'correct'));
+  const save = make('button', 'rp-save', rpWord(mine ? 'send_again' : 'save_correction'));
+  const cancel = make('button', 'rp-cancel', rpWord('cancel'));
+  foot.append(save, cancel, make('span', '', rpWord(mine ? 'edit_hint' : 'correction_hint')));
+  box.append(area, compared, foot);
+  row.querySelector('.flex-wrap').insertBefore(box, bar);
+  area.focus({ preventScroll: true });
+  box.scrollIntoView({ block: 'nearest' });
+  const end = (keep) => {
+    closeEdit(row);
+    if (!keep) { delete drafts[m.id]; return; }
+    drafts[m.id] = area.value;
+    if (mine) trigger('edit', { id: m.id, text: area.value }); else trigger('correct', { id: m.id, text: area.value });
+  };
+  save.onclick = () => end(true);
+  cancel.onclick = () => end(false);
+  box.addEventListener('keydown', (event) => {
+    event.stopPropagation();
+    if (event.key === 'Escape') end(false);
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) end(true);
+  });
+}
+
+// ---- acting
+
+async function toClipboard(text) {
+  try { await navigator.clipboard.writeText(text); } catch { // a page without https has no clipboard to write to
+    const area = make('textarea');
+    area.value = text;
+    document.body.append(area);
+    area.select();
+    document.execCommand('copy');
+    area.remove();
+  }
+}
+
+async function act(name, bar) {
+  const m = message(bar.dataset.id);
+  if (!m) return;
+  if (name === 'copy') {
+    if (m.role === 'assistant') trigger('copied', { id: m.id });
+    await toClipboard(m.correction ?? await server.raw(m.id));
+    const icon = bar.querySelector('[data-act=copy]');
+    icon.innerHTML = ICONS.done;
+    setTimeout(() => { icon.innerHTML = ICONS.copy; }, 1200);
+  } else if (name === 'correct' || name === 'edit') edit(bar, m);
+  else if (name === 'facts') openFacts(bar, m);
+  else if (name === 'go_on') trigger('go_on', { id: m.id });
+  else if (name === 'regenerate') trigger('regenerate', { id: m.id });
+  else if (name === 'previous' || name === 'next') {
+    const id = m.siblings[m.siblings.indexOf(m.id) + (name === 'next' ? 1 : -1)];
+    if (id) trigger('show', { id }); else if (name === 'next' && m.role === 'assistant') trigger('regenerate', { id: m.id });
+  } else {
+    const wanted = name === 'up' ? 1 : -1, value = m.rating === wanted ? 0 : wanted;
+    trigger('rate', { id: m.id, value });
+    if (value) openCard(bar, { ...m, reasons: [], comment: '' }, value); else closeCard();
+  }
+}
+
+element.addEventListener('click', (event) => {
+  const pressed = event.target.closest('.rp-b');
+  if (pressed) { event.stopPropagation(); act(pressed.dataset.act, pressed.closest('.rp-fx')); } else closeCard();
+});
+
+// ---- keys: what they do stands in KEYS, which is also what `?` lists
+
+const KEYS = [
+  ['Enter', 'key_send'], ['Shift + Enter', 'key_line'], ['Esc', 'key_stop'], ['/', 'key_focus'], ['Ctrl + K', 'key_search'],
+  ['Ctrl + Shift + O', 'key_new'], ['+', 'up'], ['-', 'down'], ['e', 'correct'], ['r', 'regenerate'], ['[', 'previous'],
+  [']', 'next'], ['?', 'key_list'],
+];
+const ON_LAST_REPLY = { '+': 'up', '-': 'down', e: 'correct', r: 'regenerate', '[': 'previous', ']': 'next' };
+const keyList = make('dialog', 'rp-keys');
+document.body.append(keyList);
+
+function showKeys() {
+  const list = make('dl');
+  for (const [key, word] of KEYS) {
+    const term = make('dt');
+    term.append(make('kbd', '', key));
+    list.append(term, make('dd', '', rpWord(word)));
+  }
+  keyList.replaceChildren(make('b', '', rpWord('keys')), list);
+  keyList.showModal();
+}
+keyList.addEventListener('click', () => keyList.close());
+window.rpKeys = showKeys;
+
+function isTyping() {
+  const at = document.activeElement;
+  return /^(INPUT|TEXTAREA|SELECT)$/.test(at?.tagName) || at?.isContentEditable;
+}
+
+document.addEventListener('keydown', (event) => {
+  const control = event.ctrlKey || event.metaKey, key = event.key;
+  const focus = (selector) => { event.preventDefault(); document.querySelector(selector)?.focus(); };
+  if (event.isComposing || keyList.open) return;
+  if (key === 'Escape') {
+    if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
+  } else if (control && key.toLowerCase() === 'k') focus('#rp-search input, #rp-search textarea');
+  else if (control && event.shiftKey && key.toLowerCase() === 'o') { event.preventDefault(); document.querySelector('#rp-new')?.click(); }
+  else if (isTyping() || control || event.altKey || document.body.dataset.view !== 'chat') return;
+  else if (key === '/') focus('#rp-ask textarea');
+  else if (key === '?') showKeys();
+  else if (ON_LAST_REPLY[key]) {
+    const bar = [...element.querySelectorAll('.bot-row .rp-fx:not(.busy)')].pop();
+    if (bar) { event.preventDefault(); act(ON_LAST_REPLY[key], bar); }
+  }
+});
+
+// ---- what changed
+
+let shown;
+function changed() {
+  const value = props.value;
+  if (!value) return;
+  for (const m of value.msgs) if (m.correction !== null && m.correction === drafts[m.id]) delete drafts[m.id];
+  decorate();
+  if (value.conv !== shown) {
+    shown = value.conv;
+    const address = new URL(location);
+    if (value.conv) address.searchParams.set('c', value.conv); else address.searchParams.delete('c');
+    history.replaceState(history.state, '', address);
+    closeCard();
+    follow.restart();
+    if (matchMedia('(hover: hover)').matches) document.querySelector('#rp-ask textarea')?.focus({ preventScroll: true });
+  }
+  if (value.running && value.tail === false) trigger('attach', {});
+}
+
+let queued = false;
+new MutationObserver(() => {
+  if (queued) return;
+  queued = true;
+  requestAnimationFrame(() => { queued = false; decorate(); });
+}).observe(element, { childList: true, subtree: true });
+watch('value', changed);
+changed();
+// 'attach' 'rate' 'correct' 'edit' 'regenerate' 'go_on' 'show' 'show_correction' 'copied' 'more' 'halt'

@@ -1,0 +1,170 @@
+// The list of past conversations, drawn from props.value = {active, query, items: [{id, title, t, running,
+// title_marks, snippet, snippet_marks}]}; marks are [start, end] places.
+const list = document.createElement('div');
+list.className = 'rp-list';
+list.setAttribute('role', 'listbox');
+element.appendChild(list);
+
+function group(seconds) {
+  const day = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
+  const then = new Date(seconds * 1000);
+  const days = Math.round((day(new Date()) - day(then)) / 864e5);
+  if (days <= 0) return rpWord('today');
+  if (days === 1) return rpWord('yesterday');
+  if (days < 7) return rpWord('week');
+  if (days < 31) return rpWord('month');
+  return then.toLocaleDateString(undefined, { month: 'long', year: 'numeric' });
+}
+
+function line(className, text) {
+  const node = document.createElement('div');
+  node.className = className;
+  node.textContent = text;
+  return node;
+}
+
+function marked(className, text, marks) {
+  const node = line(className, '');
+  let at = 0;
+  for (const [start, end] of marks) {
+    node.append(text.slice(at, start), Object.assign(document.createElement('mark'), { textContent: text.slice(start, end) }));
+    at = end;
+  }
+  node.append(text.slice(at));
+  return node;
+}
+
+function entry(item, active) {
+  const node = line('rp-entry' + (item.id === active ? ' on' : ''), '');
+  node.append(marked('rp-entry-title', item.title || rpWord('new_chat'), item.title_marks));
+  if (item.snippet) node.append(marked('rp-snippet', item.snippet, item.snippet_marks));
+  const more = Object.assign(document.createElement('button'), { className: 'rp-entry-more', textContent: '⋯', title: rpWord('more') });
+  more.setAttribute('aria-label', rpWord('more'));
+  node.append(more);
+  node.dataset.id = item.id;
+  node.tabIndex = 0;
+  node.title = item.title;
+  node.setAttribute('role', 'option');
+  node.setAttribute('aria-selected', item.id === active);
+  if (item.running) node.append(Object.assign(document.createElement('i'), { className: 'rp-dot' }));
+  return node;
+}
+
+function draw() {
+  const value = props.value || { items: [] };
+  const rows = document.createDocumentFragment();
+  let last = null;
+  for (const item of value.items) {
+    if (!value.query && group(item.t) !== last) rows.append(line('rp-group', last = group(item.t)));
+    rows.append(entry(item, value.active));
+  }
+  if (!value.items.length) rows.append(line('rp-none', rpWord(value.query ? 'nothing_found' : 'none')));
+  if (!list.querySelector('input')) list.replaceChildren(rows);
+}
+
+function open(node) {
+  list.querySelectorAll('.on').forEach((other) => other.classList.remove('on'));
+  node.classList.add('on'); // at once, before the server answers
+  document.body.dataset.view = 'chat';
+  trigger('open', { id: node.dataset.id });
+  rpCloseSide();
+}
+
+list.addEventListener('click', (event) => {
+  const node = event.target.closest('.rp-entry');
+  if (event.target.closest('.rp-entry-more')) { event.stopPropagation(); openMenu(node); }
+  else if (node && !node.querySelector('input')) open(node);
+});
+list.addEventListener('keydown', (event) => {
+  const entries = [...list.querySelectorAll('.rp-entry')];
+  const at = entries.indexOf(document.activeElement);
+  if (event.key === 'Enter' && at >= 0) open(entries[at]);
+  if (event.key === 'F2' && at >= 0) rename(entries[at]);
+  if (event.key === 'ArrowDown' || event.key === 'ArrowUp') {
+    entries[at + (event.key === 'ArrowDown' ? 1 : -1)]?.focus();
+    event.preventDefault();
+  }
+});
+
+// ---- the menu of one conversation
+
+const menu = document.createElement('div');
+menu.className = 'rp-menu';
+menu.hidden = true;
+document.body.append(menu);
+const ACTIONS = {
+  rename: (node) => rename(node),
+  export_md: (node) => save(node, 'md'),
+  export_json: (node) => save(node, 'json'),
+  remove: (node) => remove(node),
+};
+
+function openMenu(node) {
+  const place = node.querySelector('.rp-entry-more').getBoundingClientRect();
+  menu.replaceChildren(...Object.entries(ACTIONS).map(([name, act]) => {
+    const choice = Object.assign(document.createElement('button'), { textContent: rpWord(name), className: name });
+    choice.onclick = () => { menu.hidden = true; act(node); };
+    return choice;
+  }));
+  menu.hidden = false;
+  menu.style.left = Math.min(place.left, innerWidth - menu.offsetWidth - 8) + 'px';
+  menu.style.top = Math.min(place.bottom + 4, innerHeight - menu.offsetHeight - 8) + 'px';
+  menu.firstChild.focus();
+}
+document.addEventListener('click', (event) => { if (!menu.contains(event.target)) menu.hidden = true; });
+document.addEventListener('keydown', (event) => { if (event.key === 'Escape') menu.hidden = true; });
+
+function rename(node) {
+  const title = node.querySelector('.rp-entry-title'), before = title.textContent;
+  const box = Object.assign(document.createElement('input'), { value: before, maxLength: 120 });
+  title.replaceChildren(box);
+  box.focus();
+  box.select();
+  let ended = false;
+  const end = (keep) => {
+    if (ended) return;
+    ended = true;
+    const text = box.value.trim();
+    title.textContent = keep && text ? text : before;
+    if (keep && text && text !== before) trigger('rename', { id: node.dataset.id, title: text });
+  };
+  box.addEventListener('keydown', (event) => {
+    event.stopPropagation();
+    if (event.key === 'Enter' && !event.isComposing) end(true);
+    if (event.key === 'Escape') end(false);
+  });
+  box.addEventListener('blur', () => end(true));
+}
+
+async function save(node, kind) {
+  const file = await server.export([node.dataset.id, kind]);
+  const link = document.createElement('a');
+  link.href = URL.createObjectURL(new Blob([file.text], { type: kind === 'md' ? 'text/markdown' : 'application/json' }));
+  link.download = file.name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 5000);
+}
+
+// Deleting asks nothing and can be undone for a while, here; later by `undelete` of the API.
+const undo = document.createElement('div');
+undo.className = 'rp-undo';
+undo.hidden = true;
+document.body.append(undo);
+let lapses = null;
+
+function remove(node) {
+  const id = node.dataset.id, title = node.querySelector('.rp-entry-title').textContent;
+  node.remove();
+  trigger('remove', { id });
+  const back = Object.assign(document.createElement('button'), { textContent: rpWord('undo') });
+  back.onclick = () => { undo.hidden = true; trigger('bring_back', { id }); };
+  undo.replaceChildren(Object.assign(document.createElement('span'), { textContent: rpWord('removed', { title }) }), back);
+  undo.hidden = false;
+  clearTimeout(lapses);
+  lapses = setTimeout(() => { undo.hidden = true; }, 10000);
+}
+
+watch('value', draw);
+draw();
+rpCloseSide(); // a phone's first look is the chat
+// 'rename' 'remove' 'bring_back'

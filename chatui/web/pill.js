@@ -1,0 +1,22 @@
+// Which model replies, and in which version: props.value = {phase, message, model, versions, notice}.
+const pill = document.createElement('span');
+pill.className = 'rp-pill';
+element.appendChild(pill);
+
+function draw() {
+  const value = props.value;
+  if (!value) return;
+  pill.dataset.phase = value.notice ? 'failed' : value.phase;
+  const name = document.createElement('b');
+  name.textContent = value.model;
+  const rest = document.createElement('span');
+  const versions = value.versions.map((n) => n === 0 ? rpWord('base') : rpWord('version', { n })).join(', ');
+  rest.textContent = value.phase === 'ready' ? versions : rpWord(value.phase === 'failed' ? 'failed' : 'loading');
+  pill.title = value.notice || value.message;
+  pill.replaceChildren(name, rest);
+  if (value.notice || (value.message && value.phase !== 'ready')) {
+    pill.append(Object.assign(document.createElement('em'), { textContent: value.notice || value.message }));
+  }
+}
+watch('value', draw);
+draw();

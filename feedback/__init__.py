@@ -1,0 +1,1 @@
+"""The record: what was said, what people thought of it, and which version said it."""

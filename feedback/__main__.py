@@ -1,0 +1,67 @@
+"""python -m feedback import FILE | export FILE | stats [--json]"""
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+from feedback.errors import RapportError
+from feedback.settings import DataSettings
+from feedback.store import Store
+from feedback.transfer import export_file, import_file
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command; return 0, 1 when some lines of an import were bad, 2 when nothing was done."""
+    args = _parser().parse_args(arguments)
+    try:
+        settings = DataSettings.given(args)
+        store = Store.open(settings.database)
+        return {"import": _import, "export": _export, "stats": _stats}[args.command](store, args)
+    except RapportError as error:
+        print(error, file=sys.stderr)
+        return 2
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m feedback", description="Files in and out of the record.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, text in (
+        ("import", "take in a file of conversations with feedback (own format or KTO rows)"),
+        ("export", "write every conversation with its feedback, one per line"),
+        ("stats", "count what the record holds"),
+    ):
+        command = commands.add_parser(name, help=text)
+        if name == "stats":
+            command.add_argument("--json", action="store_true", help="print one JSON object")
+        else:
+            command.add_argument("file", type=Path)
+        DataSettings.add_to(command)
+    return parser
+
+
+def _import(store: Store, args: argparse.Namespace) -> int:
+    report = import_file(store, args.file)
+    for line in report.bad:
+        print(f"line {line.number}: {line.reason}", file=sys.stderr)
+    print(f"{report.taken} lines taken in, {len(report.bad)} bad.")
+    return 1 if report.bad else 0
+
+
+def _export(store: Store, args: argparse.Namespace) -> int:
+    print(f"{export_file(store, args.file)} lines written to {args.file}.")
+    return 0
+
+
+def _stats(store: Store, args: argparse.Namespace) -> int:
+    stats = store.stats()
+    if args.json:
+        print(json.dumps(stats))
+    else:
+        for name, count in stats.items():
+            print(f"{name.replace('_', ' '):15} {count:>8,}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

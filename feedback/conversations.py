@@ -1,0 +1,148 @@
+"""Verbs on conversations: opening, listing, finding, showing, renaming, deleting."""
+
+import uuid
+from typing import Any
+
+from sqlalchemy import ColumnElement, and_, or_, select, text
+from sqlalchemy.orm import Session
+
+from feedback.messages import check_text, find, newest_leaf, path, views
+from feedback.records import ConversationLine, Found, Said
+from feedback.schema import LOCAL, Conversation, Message, now
+from feedback.sessions import Sessions
+
+_MAX_TITLE = 120
+_BEFORE, _AFTER = 36, 72  # characters of a snippet around what was found
+
+
+class Conversations(Sessions):
+    """Conversations and their trees of messages."""
+
+    def new_conversation(self, owner: str = LOCAL) -> str:
+        """Open an empty conversation; return its id."""
+        with self.writing() as session:
+            conversation = Conversation(id=uuid.uuid4().hex, owner_id=owner)
+            session.add(conversation)
+            return conversation.id
+
+    def conversations(self, owner: str = LOCAL, limit: int = 300) -> list[ConversationLine]:
+        """List an owner's conversations that hold a message, newest first."""
+        with self.reading() as session:
+            return [_line(row) for row in session.execute(_listed(owner).limit(limit))]
+
+    def search(self, query: str, owner: str = LOCAL, limit: int = 50) -> list[Found]:
+        """Find conversations whose title or messages hold every word of a query, newest first.
+
+        Words are parts of words too, so Chinese is found without knowing where its words end.
+        """
+        words = query.split()
+        if not words:
+            return [Found(line) for line in self.conversations(owner, limit)]
+        with self.reading() as session:
+            hits = _hits(session, words)
+            titled = and_(*(Conversation.title.icontains(word, autoescape=True) for word in words))
+            held = _listed(owner).where(or_(Conversation.id.in_(hits), titled)).limit(limit)
+            return [_found(_line(row), words, hits.get(row[0].id)) for row in session.execute(held)]
+
+    def history(self, conversation_id: str, rater: str = LOCAL) -> list[Said]:
+        """Return the path from the first message to the head, oldest first. Raises NotFound."""
+        with self.reading() as session:
+            conversation = find(session, Conversation, conversation_id)
+            return views(session, path(session, conversation.id, conversation.head_id), rater)
+
+    def path_to(self, message_id: str, rater: str = LOCAL) -> list[Said]:
+        """Return the path from the first message to this one, whatever is shown. Raises NotFound."""
+        with self.reading() as session:
+            message = find(session, Message, message_id)
+            return views(session, path(session, message.conversation_id, message.id), rater)
+
+    def message(self, message_id: str, rater: str = LOCAL) -> Said:
+        """Return one message. Raises NotFound."""
+        with self.reading() as session:
+            return views(session, [find(session, Message, message_id)], rater)[0]
+
+    def conversation_of(self, message_id: str) -> str:
+        """Return the id of the conversation that a message belongs to. Raises NotFound."""
+        with self.reading() as session:
+            return find(session, Message, message_id).conversation_id
+
+    def show(self, message_id: str) -> str:
+        """Show the branch that a message is on, down to its newest end; return the conversation. Raises NotFound."""
+        with self.writing() as session:
+            message = find(session, Message, message_id)
+            conversation = find(session, Conversation, message.conversation_id)
+            conversation.head_id = newest_leaf(session, message).id
+            return conversation.id
+
+    def rename(self, conversation_id: str, title: str) -> str:
+        """Give a conversation another title; return it as kept. Raises NotFound, BadInput."""
+        check_text(title, "title")
+        with self.writing() as session:
+            conversation = find(session, Conversation, conversation_id)
+            conversation.title = " ".join(title.split())[:_MAX_TITLE]
+            return conversation.title
+
+    def delete(self, conversation_id: str) -> None:
+        """Take a conversation out of every list and every later dataset, until `undelete`. Raises NotFound."""
+        with self.writing() as session:
+            find(session, Conversation, conversation_id).deleted_at = now()
+
+    def undelete(self, conversation_id: str) -> None:
+        """Bring a deleted conversation back. Raises NotFound."""
+        with self.writing() as session:
+            conversation = session.get(Conversation, conversation_id)
+            (conversation or find(session, Conversation, conversation_id)).deleted_at = None
+
+
+def _listed(owner: str) -> Any:
+    running = select(Message.conversation_id).where(Message.status == "running")
+    return (
+        select(Conversation, Conversation.id.in_(running))
+        .where(Conversation.owner_id == owner, Conversation.head_id.is_not(None), Conversation.deleted_at.is_(None))
+        .order_by(Conversation.updated_at.desc(), Conversation.id)
+    )
+
+
+def _line(row: Any) -> ConversationLine:
+    conversation, running = row
+    return ConversationLine(conversation.id, conversation.title, conversation.updated_at, bool(running))
+
+
+def _hits(session: Session, words: list[str]) -> dict[str, str]:
+    """Map conversations to the newest message text that holds every word."""
+    query = select(Message.conversation_id, Message.content).order_by(Message.created_at, Message.seq)
+    return dict(session.execute(query.where(_holds(session, words))).tuples().all())
+
+
+def _holds(session: Session, words: list[str]) -> ColumnElement[bool]:
+    """Ask the index of three-letter parts where there is one and no word is shorter."""
+    if session.get_bind().dialect.name == "sqlite" and min(map(len, words)) >= 3:
+        wanted = " AND ".join('"' + word.replace('"', '""') + '"' for word in words)
+        matching = "SELECT message_id FROM message_search WHERE message_search MATCH :wanted"
+        return Message.id.in_(text(matching).bindparams(wanted=wanted))
+    return and_(Message.status != "running", *(Message.content.icontains(word, autoescape=True) for word in words))
+
+
+def _found(line: ConversationLine, words: list[str], content: str | None) -> Found:
+    if content is None:
+        return Found(line, title_marks=_marks(line.title, words))
+    flat = " ".join(content.split())
+    at = min((place for word in words if (place := flat.lower().find(word.lower())) >= 0), default=0)
+    start = max(0, at - _BEFORE)
+    snippet = ("…" if start else "") + flat[start : at + _AFTER] + ("…" if len(flat) > at + _AFTER else "")
+    return Found(line, _marks(line.title, words), snippet, _marks(snippet, words))
+
+
+def _marks(shown: str, words: list[str]) -> tuple[tuple[int, int], ...]:
+    """Return where the words stand in a text, as (start, end), in order and without overlap."""
+    low = shown.lower()
+    marks: list[tuple[int, int]] = []
+    if len(low) != len(shown):
+        return ()  # a few letters change their length in lower case, and places would be off
+    for word in words:
+        at = low.find(word.lower())
+        while at >= 0:
+            if all(at >= end or at + len(word) <= start for start, end in marks):
+                marks.append((at, at + len(word)))
+            at = low.find(word.lower(), at + len(word))
+    return tuple(sorted(marks))

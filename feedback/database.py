@@ -1,0 +1,122 @@
+"""The connection to the record: how SQLite is set up, and which migration it is at.
+
+SQLite runs in WAL mode with full synchronisation and foreign keys. A writer says BEGIN IMMEDIATE, so
+that it waits for its turn at the start instead of failing with "database is locked" in the middle.
+"""
+
+import re
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
+from sqlalchemy.orm import Session, sessionmaker
+
+from feedback.errors import BadInput
+
+_LOCK_WAIT_S = 30
+
+
+class Database:
+    """One database, migrated to the newest schema; gives out short sessions for reading and writing."""
+
+    def __init__(self, url: str):
+        """Open `url` and migrate it. Raises BadInput when it cannot be opened or is newer than this code."""
+        try:
+            self.engine = create_engine(url, connect_args=_connect_args(url))
+            if self.engine.dialect.name == "sqlite":
+                _set_up_sqlite(self.engine)
+            self._writer = self.engine.execution_options(begin_immediate=True)
+            self._migrate()
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, DBAPIError, OSError, ValueError) as error:
+            reason = str(getattr(error, "orig", None) or error).splitlines()[0]
+            raise BadInput(
+                f"The database {_without_password(url)!r} cannot be opened: {reason}; "
+                "check --data-dir and --database-url."
+            ) from error
+        self._read = sessionmaker(self.engine, expire_on_commit=False)
+        self._write = sessionmaker(self._writer, expire_on_commit=False)
+
+    @contextmanager
+    def reading(self) -> Iterator[Session]:
+        """Give a session that sees one state of the record."""
+        with self._read() as session:
+            yield session
+
+    @contextmanager
+    def writing(self) -> Iterator[Session]:
+        """Give a session whose changes are all on disk when the block ends, or none of them."""
+        with self._write.begin() as session:
+            yield session
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self.engine.dispose()
+
+    def _migrate(self) -> None:
+        config = Config()
+        config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
+        scripts = ScriptDirectory.from_config(config)
+        with self._writer.begin() as connection:
+            at = MigrationContext.configure(connection).get_current_revision()
+            if at == scripts.get_current_head():
+                return
+            if at is not None and at not in {script.revision for script in scripts.walk_revisions()}:
+                raise BadInput(
+                    f"The database is at schema {at!r}, which this version of Rapport does not know; update Rapport."
+                )
+            config.attributes["connection"] = connection
+            command.upgrade(config, "head")
+
+
+def _connect_args(url: str) -> dict[str, Any]:
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite":
+        return {}
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    return {"timeout": _LOCK_WAIT_S}
+
+
+def _without_password(url: str) -> str:
+    try:
+        return make_url(url).render_as_string(hide_password=True)
+    except (ArgumentError, ValueError):  # ValueError: a port that is no number
+        return re.sub(r"//.*@", "//***@", url)
+
+
+def _switch_to_wal(connection: Any) -> None:
+    """Wait for our turn ourselves: when several switch a fresh file at once, SQLite fails at once instead."""
+    deadline = time.monotonic() + _LOCK_WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            busy = error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_BUSY
+            if not busy or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
+
+
+def _set_up_sqlite(engine: Engine) -> None:
+    @event.listens_for(engine, "connect")
+    def _connect(connection: Any, record: Any) -> None:
+        connection.isolation_level = None  # transactions begin where we say so, below
+        _switch_to_wal(connection)
+        for pragma in ("synchronous=FULL", "foreign_keys=ON"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        immediate = connection.get_execution_options().get("begin_immediate", False)
+        connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")

@@ -1,0 +1,17 @@
+"""The named errors of the record; each message is one sentence that names the value and the fix."""
+
+
+class RapportError(Exception):
+    """Anything a person can mend; the edges (command line, page handler) print it as it stands."""
+
+
+class NotFound(RapportError):
+    """An id that the record does not hold."""
+
+
+class BadInput(RapportError):
+    """A value that cannot be taken; nothing was stored."""
+
+
+class Busy(RapportError):
+    """Somebody else is at it right now; the same call may work later."""

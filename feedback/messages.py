@@ -1,0 +1,187 @@
+"""What the groups of verbs share: finding rows, checking texts, the tree of messages and how a message is seen."""
+
+import uuid
+from collections.abc import Iterable, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import func, select
+from sqlalchemy.orm import Session
+
+from feedback.errors import BadInput, NotFound
+from feedback.records import Said
+from feedback.schema import (
+    Conversation,
+    Correction,
+    Dataset,
+    Message,
+    ModelVersion,
+    Rating,
+    Reply,
+    TrainingPair,
+    now,
+)
+
+MAX_TEXT = 200_000  # characters in one message, comment or correction
+_TITLE_LENGTH = 60
+
+Row = TypeVar("Row")
+
+
+def find(session: Session, table: type[Row], key: Any) -> Row:
+    """Get a row by its key or raise NotFound naming it; nor is found what is deleted, or no key at all."""
+    row = session.get(table, key) if _could_be_key(key) else None
+    if row is None or (isinstance(row, Conversation) and row.deleted_at is not None):
+        raise NotFound(f"There is no {table.__name__.lower()} {key!r}.")
+    return row
+
+
+def _could_be_key(key: Any) -> bool:
+    if isinstance(key, str):
+        return not _has_surrogate(key)
+    return isinstance(key, int) and abs(key) < 2**63
+
+
+def _has_surrogate(text: str) -> bool:
+    return any("\ud800" <= character <= "\udfff" for character in text)
+
+
+def check_text(text: Any, what: str) -> None:
+    """Refuse what is no text, empty, or too long."""
+    if not isinstance(text, str) or not text.strip():
+        raise BadInput(f"The {what} is empty; write something first.")
+    if _has_surrogate(text):
+        raise BadInput(f"The {what} holds half a character (a lone surrogate), which cannot be kept.")
+    if len(text) > MAX_TEXT:
+        raise BadInput(f"The {what} has {len(text):,} characters; {MAX_TEXT:,} is the most that is kept.")
+
+
+def title_of(text: str) -> str:
+    """Make a title out of the first words of a message."""
+    line = " ".join(text.split())
+    return line if len(line) <= _TITLE_LENGTH else line[: _TITLE_LENGTH - 1].rstrip() + "…"
+
+
+def append(session: Session, conversation: Conversation, role: str, content: str, **columns: Any) -> Message:
+    """Add a message below the head (or below `parent_id`) and make it the head."""
+    highest = session.scalar(select(func.max(Message.seq)).where(Message.conversation_id == conversation.id))
+    columns.setdefault("id", uuid.uuid4().hex)
+    columns.setdefault("parent_id", conversation.head_id)
+    message = Message(conversation_id=conversation.id, seq=(highest or 0) + 1, role=role, content=content, **columns)
+    session.add(message)
+    session.flush()
+    conversation.head_id = message.id
+    conversation.updated_at = max(conversation.updated_at, columns.get("created_at") or now())
+    return message
+
+
+def path(session: Session, conversation_id: str, leaf_id: str | None) -> list[Message]:
+    """Walk from a leaf up to the first message; return oldest first."""
+    query = select(Message).where(Message.conversation_id == conversation_id)
+    by_id = {m.id: m for m in session.scalars(query)} if leaf_id else {}
+    found: list[Message] = []
+    while leaf_id is not None:
+        found.append(by_id[leaf_id])
+        leaf_id = by_id[leaf_id].parent_id
+    return found[::-1]
+
+
+def views(session: Session, messages: Sequence[Message], rater: str) -> list[Said]:
+    """Join messages with the rater's thumb, the current correction and the version."""
+    ids = [m.id for m in messages if m.role == "assistant"]
+    ratings = {r.message_id: r for r in in_batches(session, Rating, Rating.message_id, ids) if r.rater_id == rater}
+    corrections = current_corrections(session, ids)
+    replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
+    beside, learned = siblings(session, messages), _learned_by(session, ids)
+    return [
+        _view(
+            m,
+            ratings.get(m.id),
+            corrections.get(m.id),
+            replies.get(m.id),
+            beside[m.conversation_id, m.parent_id],
+            learned,
+        )
+        for m in messages
+    ]
+
+
+def _learned_by(session: Session, message_ids: Sequence[str]) -> dict[tuple[str, int | None], int]:
+    """Map (reply, correction or None) to the first version that was trained on it."""
+    query = (
+        select(TrainingPair.message_id, TrainingPair.correction_id, func.min(ModelVersion.number))
+        .join(Dataset, Dataset.id == TrainingPair.dataset_id)
+        .join(ModelVersion, ModelVersion.run_id == Dataset.run_id)
+        .where(TrainingPair.split == "train")
+        .group_by(TrainingPair.message_id, TrainingPair.correction_id)
+    )
+    found: dict[tuple[str, int | None], int] = {}
+    for start in range(0, len(message_ids), 500):
+        part = query.where(TrainingPair.message_id.in_(message_ids[start : start + 500]))
+        found |= {(message, correction): version for message, correction, version in session.execute(part)}
+    return found
+
+
+def siblings(session: Session, messages: Sequence[Message]) -> dict[tuple[str, str | None], tuple[str, ...]]:
+    """Map (conversation, parent) of each message to all messages under that parent, oldest first."""
+    parents = [m.parent_id for m in messages if m.parent_id is not None]
+    children = list(in_batches(session, Message, Message.parent_id, parents))
+    roots = [m.conversation_id for m in messages if m.parent_id is None]
+    first = select(Message).where(Message.conversation_id.in_(roots), Message.parent_id.is_(None))
+    children += list(session.scalars(first)) if roots else []
+    found: dict[tuple[str, str | None], list[Message]] = {}
+    for child in children:
+        found.setdefault((child.conversation_id, child.parent_id), []).append(child)
+    return {key: tuple(m.id for m in sorted(group, key=lambda m: m.seq)) for key, group in found.items()}
+
+
+def newest_leaf(session: Session, message: Message) -> Message:
+    """Walk down from a message, always to the newest, as far as it goes."""
+    while True:
+        query = select(Message).where(Message.parent_id == message.id).order_by(Message.seq.desc()).limit(1)
+        below = session.scalar(query)
+        if below is None:
+            return message
+        message = below
+
+
+def _view(
+    message: Message,
+    rating: Rating | None,
+    correction: Correction | None,
+    reply: Reply | None,
+    beside: tuple[str, ...],
+    learned: dict[tuple[str, int | None], int],
+) -> Said:
+    taught = correction is not None or (rating is not None and rating.value > 0)
+    return Said(
+        id=message.id,
+        parent_id=message.parent_id,
+        role=message.role,
+        content=message.content,
+        status=message.status,
+        version=reply.version if reply else None,
+        rating=rating.value if rating else 0,
+        reasons=tuple(rating.reasons) if rating else (),
+        comment=rating.comment if rating else "",
+        correction=correction.text if correction else None,
+        correction_id=correction.id if correction else None,
+        correction_shown=message.correction_shown and correction is not None,
+        error=reply.error if reply else None,
+        finish=message.finish,
+        given=len(reply.prompt) if reply else None,
+        learned_by=learned.get((message.id, correction.id if correction else None)) if taught else None,
+        siblings=beside,
+    )
+
+
+def current_corrections(session: Session, message_ids: Sequence[str]) -> dict[str, Correction]:
+    """Map message to its newest correction, those taken back left out."""
+    rows = sorted(in_batches(session, Correction, Correction.message_id, message_ids), key=lambda c: c.id)
+    newest = {c.message_id: c for c in rows}
+    return {k: c for k, c in newest.items() if c.text is not None}
+
+
+def in_batches(session: Session, table: type[Row], column: Any, keys: Sequence[Any]) -> Iterable[Row]:
+    """Select rows whose column is one of many keys, a bounded number of parameters at a time."""
+    for start in range(0, len(keys), 500):
+        yield from session.scalars(select(table).where(column.in_(keys[start : start + 500])))

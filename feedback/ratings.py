@@ -1,0 +1,275 @@
+"""Verbs on what people think of replies: thumbs, corrections, preferences, and the feedback they add up to."""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.orm import Session
+
+from feedback.errors import BadInput
+from feedback.messages import check_text, current_corrections, find, in_batches
+from feedback.records import Feedback
+from feedback.schema import (
+    LOCAL,
+    Conversation,
+    Correction,
+    Message,
+    Person,
+    Preference,
+    Rating,
+    RatingEvent,
+    Reply,
+    now,
+)
+from feedback.sessions import Sessions
+
+MAX_REASONS = 20
+MAX_REASON = 100
+
+
+class Ratings(Sessions):
+    """Thumbs, corrections and preferences."""
+
+    def rate(
+        self,
+        message_id: str,
+        value: int,
+        reasons: Sequence[str] | None = None,
+        comment: str | None = None,
+        rater: str = LOCAL,
+    ) -> None:
+        """Keep a thumb: 1 up, -1 down, 0 taken back. Raises NotFound, BadInput.
+
+        Reasons and comment that are not given (None) stay as they are while the thumb does, and go with it.
+        """
+        with self.writing() as session:
+            put_rating(session, _ratable(session, message_id), value, reasons, comment, rater)
+
+    def correct(self, message_id: str, text: str, author: str = LOCAL) -> None:
+        """Keep what the reply should have said; its own text again takes a correction back.
+
+        Raises NotFound, and BadInput for an empty text or a reply that is still being written.
+        """
+        check_text(text, "correction")
+        with self.writing() as session:
+            message = _ratable(session, message_id)
+            if message.status == "running":
+                raise BadInput("This reply is still being written; stop it or wait for its end, then correct it.")
+            put_correction(session, message, text, author)
+
+    def show_correction(self, message_id: str, shown: bool) -> None:
+        """Let a reply's correction stand in its place from now on, or the reply itself again.
+
+        The model is then given what is shown. Raises NotFound, and BadInput without a correction.
+        """
+        with self.writing() as session:
+            message = _ratable(session, message_id)
+            if shown and message.id not in current_corrections(session, [message.id]):
+                raise BadInput(f"Reply {message_id!r} has no correction to show; correct it first.")
+            message.correction_shown = shown
+
+    def prefer(self, chosen_id: str, rejected_id: str, rater: str = LOCAL) -> None:
+        """Keep that one reply was chosen over another to the same message. Raises NotFound, BadInput."""
+        with self.writing() as session:
+            chosen, rejected = _ratable(session, chosen_id), _ratable(session, rejected_id)
+            if chosen.id == rejected.id or chosen.parent_id != rejected.parent_id:
+                raise BadInput("A preference needs two different replies to the same message.")
+            session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater))
+
+    def feedback(self, since: datetime | None = None) -> Iterable[Feedback]:
+        """Yield every reply that has a thumb or a correction now, oldest conversation first.
+
+        `since` leaves out replies whose thumb and correction are both older.
+        """
+        with self.reading() as session:
+            ids = _replies_with_feedback(session, since)
+            for start in range(0, len(ids), 200):
+                yield from _gather(session, ids[start : start + 200])
+
+    def stats(self) -> dict[str, Any]:
+        """Count what the record holds; an export imported into an empty data dir gives the same counts."""
+        with self.reading() as session:
+            kept = was_said()
+            roles = dict(
+                session.execute(select(Message.role, func.count()).where(kept).group_by(Message.role)).tuples().all()
+            )
+            said, spoken = select(Message.id).where(kept), select(Message.conversation_id).where(kept)
+            thumbs = select(Rating.value, func.count()).where(Rating.message_id.in_(said)).group_by(Rating.value)
+            values = dict(session.execute(thumbs).tuples().all())
+            raters = select(func.count(Rating.rater_id.distinct())).where(Rating.value != 0)
+            return {
+                "conversations": session.scalar(
+                    select(func.count()).select_from(Conversation).where(Conversation.id.in_(spoken))
+                ),
+                "messages": sum(roles.values()),
+                "replies": roles.get("assistant", 0),
+                "thumbs_up": values.get(1, 0),
+                "thumbs_down": values.get(-1, 0),
+                "corrections": _count_corrections(session, said),
+                "raters": session.scalar(raters.where(Rating.message_id.in_(said))),
+            }
+
+
+def put_rating(
+    session: Session,
+    message: Message,
+    value: int,
+    reasons: Sequence[str] | None,
+    comment: str | None,
+    rater: str,
+    at: datetime | None = None,
+) -> None:
+    """Insert or change the rater's thumb on a reply, and log the change; the same again changes nothing."""
+    _check_rating(value, reasons, comment)
+    rating = session.scalar(select(Rating).where(Rating.message_id == message.id, Rating.rater_id == rater))
+    stays = rating is not None and rating.value == value
+    new_reasons = (list(rating.reasons) if rating and stays else []) if reasons is None else list(reasons)
+    new_comment = (rating.comment if rating and stays else "") if comment is None else comment
+    if rating is None:
+        if value == 0:
+            return
+        person(session, rater)
+        rating = Rating(message_id=message.id, rater_id=rater, created_at=at or now())
+        session.add(rating)
+    elif (rating.value, list(rating.reasons), rating.comment) == (value, new_reasons, new_comment):
+        return
+    rating.value, rating.reasons, rating.comment, rating.updated_at = value, new_reasons, new_comment, now()
+    session.flush()
+    event = RatingEvent(rating_id=rating.id, value=value, reasons=new_reasons, comment=new_comment)
+    event.created_at = rating.updated_at
+    session.add(event)
+
+
+def put_correction(session: Session, message: Message, text: str, author: str) -> None:
+    """Add a correction of a reply unless it is already the current one."""
+    current = current_corrections(session, [message.id]).get(message.id)
+    kept = None if text == message.content else text
+    if (current.text if current else None) == kept:
+        return
+    person(session, author)
+    session.add(Correction(message_id=message.id, author_id=author, text=kept))
+    session.flush()
+
+
+def person(session: Session, person_id: str) -> None:
+    """Make sure that a person of this id exists."""
+    if session.get(Person, person_id) is None:
+        session.add(Person(id=person_id))
+        session.flush()
+
+
+def was_said() -> ColumnElement[bool]:
+    """Hold for whole messages, and for replies cut short that have some text, a thumb or a correction."""
+    thumbed = select(Rating.message_id).where(Rating.value != 0)
+    newest = Correction.id.in_(_newest_corrections())
+    corrected = select(Correction.message_id).where(newest, Correction.text.is_not(None))
+    worth = or_(Message.content != "", Message.id.in_(thumbed), Message.id.in_(corrected))
+    whole = or_(Message.status == "complete", and_(Message.status.in_(("stopped", "interrupted")), worth))
+    deleted = select(Conversation.id).where(Conversation.deleted_at.is_not(None))
+    return and_(whole, Message.conversation_id.not_in(deleted))
+
+
+def _ratable(session: Session, message_id: str) -> Message:
+    message = find(session, Message, message_id)
+    find(session, Conversation, message.conversation_id)  # a deleted one takes no feedback
+    if message.role != "assistant":
+        raise BadInput(f"Message {message_id!r} is a {message.role} message; only replies can be rated or corrected.")
+    if message.status == "error":
+        raise BadInput(f"Reply {message_id!r} failed before it said anything; there is nothing to rate.")
+    return message
+
+
+def _check_rating(value: Any, reasons: Sequence[str] | None, comment: str | None) -> None:
+    if isinstance(value, bool) or value not in (1, -1, 0):
+        raise BadInput(f"The rating {value!r} is not known; give 1 (good), -1 (bad) or 0 (taken back).")
+    if reasons is not None:
+        texts = isinstance(reasons, list | tuple) and all(isinstance(r, str) for r in reasons)
+        if not texts or not all(0 < len(r) <= MAX_REASON for r in reasons):
+            raise BadInput(f"Reasons must be a list of texts of 1 to {MAX_REASON} characters each.")
+        if len(reasons) > MAX_REASONS:
+            raise BadInput(f"There are {len(reasons)} reasons; {MAX_REASONS} is the most that is kept.")
+        for reason in reasons:
+            check_text(reason, "reason")
+    if comment is not None and not isinstance(comment, str):
+        raise BadInput(f"The comment {comment!r} is not a text.")
+    if comment:
+        check_text(comment, "comment")
+
+
+def _newest_corrections() -> Select[int]:
+    return select(func.max(Correction.id)).group_by(Correction.message_id)
+
+
+def _count_corrections(session: Session, messages: Select[str]) -> int:
+    query = select(func.count()).select_from(Correction)
+    query = query.where(Correction.id.in_(_newest_corrections()), Correction.text.is_not(None))
+    return session.scalar(query.where(Correction.message_id.in_(messages))) or 0
+
+
+def _replies_with_feedback(session: Session, since: datetime | None) -> list[str]:
+    rated = select(Rating.message_id).where(Rating.value != 0)
+    corrected = select(Correction.message_id).where(Correction.text.is_not(None))
+    if since is not None:
+        rated = rated.where(Rating.updated_at > since)
+        corrected = corrected.where(Correction.created_at > since)
+    query = (
+        select(Message.id)
+        .join(Conversation, Conversation.id == Message.conversation_id)
+        .where(Message.id.in_(rated.union(corrected)), Conversation.deleted_at.is_(None))
+        .order_by(Conversation.created_at, Conversation.id, Message.seq)
+    )
+    return list(session.scalars(query))
+
+
+def _gather(session: Session, ids: Sequence[str]) -> Iterable[Feedback]:
+    messages = {m.id: m for m in in_batches(session, Message, Message.id, ids)}
+    replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
+    corrections = current_corrections(session, ids)
+    thumbs: dict[str, list[Rating]] = {}
+    for rating in in_batches(session, Rating, Rating.message_id, ids):
+        if rating.value != 0:
+            thumbs.setdefault(rating.message_id, []).append(rating)
+    conversation_ids = list({m.conversation_id for m in messages.values()})
+    by_id = {m.id: m for m in in_batches(session, Message, Message.conversation_id, conversation_ids)}
+    wordings = _wordings(session, replies.values())
+    for message_id in ids:
+        message, reply, correction = messages[message_id], replies.get(message_id), corrections.get(message_id)
+        ratings = thumbs.get(message_id, [])
+        if not ratings and correction is None:
+            continue  # the correction that brought it here was taken back
+        yield Feedback(
+            message_id=message.id,
+            conversation_id=message.conversation_id,
+            prompt=_prompt(message, reply, by_id, wordings),
+            content=message.content,
+            status=message.status,
+            finish=message.finish,
+            version=reply.version if reply else None,
+            ratings={r.rater_id: r.value for r in ratings},
+            reasons=tuple(sorted({reason for r in ratings for reason in r.reasons})),
+            correction=correction.text if correction else None,
+            correction_id=correction.id if correction else None,
+            changed_at=max([r.updated_at for r in ratings] + ([correction.created_at] if correction else [])),
+        )
+
+
+def _wordings(session: Session, replies: Iterable[Reply]) -> dict[int, str]:
+    used = [part["correction"] for reply in replies for part in reply.prompt if "correction" in part]
+    return {c.id: c.text or "" for c in in_batches(session, Correction, Correction.id, used)}
+
+
+def _prompt(
+    message: Message, reply: Reply | None, by_id: dict[str, Message], wordings: dict[int, str]
+) -> tuple[tuple[str, str], ...]:
+    if reply is not None:
+        return tuple(
+            (by_id[part["message"]].role, wordings.get(part.get("correction", 0), by_id[part["message"]].content))
+            for part in reply.prompt
+        )
+    above: list[tuple[str, str]] = []
+    parent = message.parent_id
+    while parent is not None:
+        above.append((by_id[parent].role, by_id[parent].content))
+        parent = by_id[parent].parent_id
+    return tuple(above[::-1])

@@ -1,0 +1,115 @@
+"""What the store hands out: small frozen records, so that no session outlives its block."""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Said:
+    """One message as a person sees it, with what is thought of it."""
+
+    id: str
+    parent_id: str | None
+    role: str
+    content: str
+    status: str
+    version: int | None = None
+    rating: int = 0
+    reasons: tuple[str, ...] = ()
+    comment: str = ""
+    correction: str | None = None
+    correction_id: int | None = None
+    correction_shown: bool = False
+    error: str | None = None
+    finish: str | None = None
+    given: int | None = None  # how many messages a reply of ours was given as prompt
+    learned_by: int | None = None  # the first version trained on this reply as it is rated or corrected now
+    siblings: tuple[str, ...] = ()  # every message under the same parent, itself too, oldest first
+
+    @property
+    def shown(self) -> str:
+        """The text that stands on the page, and that the model is given: the correction where that is shown."""
+        return self.correction if self.correction_shown and self.correction is not None else self.content
+
+
+@dataclass(frozen=True)
+class ConversationLine:
+    """One entry of the list of past conversations."""
+
+    id: str
+    title: str
+    updated_at: datetime
+    running: bool
+
+
+@dataclass(frozen=True)
+class Found:
+    """A conversation that a search found; marks are (start, end) places in title and snippet."""
+
+    line: ConversationLine
+    title_marks: tuple[tuple[int, int], ...] = ()
+    snippet: str = ""
+    snippet_marks: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """A reply that somebody thumbed or corrected, with all that a training pair needs to know about it.
+
+    `prompt` is what the model was given, in the wording it was given; for an imported reply, the
+    messages above it. `ratings` maps rater to +1 / -1; `changed_at` is the newest of thumb and correction.
+    """
+
+    message_id: str
+    conversation_id: str
+    prompt: tuple[tuple[str, str], ...]
+    content: str
+    status: str
+    finish: str | None
+    version: int | None
+    ratings: dict[str, int]
+    reasons: tuple[str, ...]
+    correction: str | None
+    correction_id: int | None
+    changed_at: datetime
+
+
+@dataclass(frozen=True)
+class RunLine:
+    """One training run as it stands."""
+
+    id: int
+    status: str
+    reason: str
+    step: int
+    total: int
+    metrics: dict[str, Any]
+    version: int | None
+    created_at: datetime
+    heartbeat_at: datetime
+    finished_at: datetime | None
+
+
+@dataclass(frozen=True)
+class VersionLine:
+    """One model version; `share` is its part of new conversations now, 0 when it does not serve."""
+
+    number: int
+    kind: str
+    base_model: str
+    path: str
+    run_id: int | None
+    verdict: str
+    reason: str
+    metrics: dict[str, Any]
+    created_at: datetime
+    share: float = 0.0
+
+
+@dataclass(frozen=True)
+class Serving:
+    """The promotion in force: which versions serve, and with what share."""
+
+    promotion_id: int
+    shares: dict[int, float] = field(default_factory=dict)

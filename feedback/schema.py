@@ -1,0 +1,268 @@
+"""The tables. What each word means stands in README.md; no other file defines a column.
+
+Messages are insert-only, but for a reply while it is being written. Everything a person changes (a
+rating, a correction, what serves) is kept as one row per change.
+"""
+
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import JSON, DateTime, Float, ForeignKey, Index, Integer, MetaData, String, Text, UniqueConstraint
+from sqlalchemy.engine import Dialect
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+from sqlalchemy.types import TypeDecorator
+
+LOCAL = "local"  # the one person there is until there are accounts
+RUN_OPEN = ("queued", "building", "training", "evaluating")
+RUN_ENDED = ("promoted", "refused", "failed", "cancelled")
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An instant, aware and in UTC on both sides; SQLite itself keeps no time zone."""
+
+    impl = DateTime
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Store UTC without its zone."""
+        return None if value is None else value.astimezone(UTC).replace(tzinfo=None)
+
+    def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Give UTC back with its zone."""
+        return None if value is None else value.replace(tzinfo=UTC)
+
+
+def now() -> datetime:
+    """The present instant in UTC."""
+    return datetime.now(UTC)
+
+
+class Base(DeclarativeBase):
+    """The common ground of the tables."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar = {datetime: UtcTime, dict[str, Any]: JSON, list[Any]: JSON, str: String}
+
+
+class Person(Base):
+    """Who chats or rates. Role: chatter, reviewer or admin."""
+
+    __tablename__ = "persons"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    role: Mapped[str] = mapped_column(default="chatter")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Conversation(Base):
+    """A tree of messages; `head_id` is the leaf whose path is shown and continued."""
+
+    __tablename__ = "conversations"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("persons.id"), index=True)
+    title: Mapped[str] = mapped_column(default="")
+    source: Mapped[str] = mapped_column(default="chat")  # chat or import
+    head_id: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    deleted_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Message(Base):
+    """One node of the tree; `seq` orders a conversation's messages by their arrival.
+
+    `status` is running, complete, stopped, interrupted or error; `finish` tells how a reply ended: end (by itself),
+    length (at its limit) or stopped.
+    """
+
+    __tablename__ = "messages"
+    __table_args__ = (UniqueConstraint("conversation_id", "seq"),)
+    id: Mapped[str] = mapped_column(primary_key=True)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
+    parent_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id"), index=True)
+    seq: Mapped[int]
+    role: Mapped[str]
+    content: Mapped[str] = mapped_column(Text)
+    status: Mapped[str] = mapped_column(default="complete", index=True)
+    finish: Mapped[str | None]
+    correction_shown: Mapped[bool] = mapped_column(default=False)  # its correction stands in its place, for all to see
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Reply(Base):
+    """How a reply of ours came to be: version, settings, prompt, times (seconds) and token counts.
+
+    `prompt` lists what the model was given, oldest first: `{"message": id}`, with `"correction": id`
+    where it was given a correction's wording instead of the message's. `continues_id` is the reply whose text it
+    was given as its own beginning. Imported replies have no row here.
+    """
+
+    __tablename__ = "replies"
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(ForeignKey("model_versions.number"), index=True)
+    sampling: Mapped[dict[str, Any]]
+    prompt: Mapped[list[Any]]
+    continues_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id"))
+    prompt_tokens: Mapped[int | None]
+    completion_tokens: Mapped[int | None]
+    first_token_s: Mapped[float | None]
+    duration_s: Mapped[float | None]
+    error: Mapped[str | None] = mapped_column(Text)
+    writer: Mapped[str]
+    heartbeat_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Rating(Base):
+    """A rater's current thumb on one reply; value 0 is a thumb taken back, so that its id stays known."""
+
+    __tablename__ = "ratings"
+    __table_args__ = (UniqueConstraint("message_id", "rater_id"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"))
+    rater_id: Mapped[str] = mapped_column(ForeignKey("persons.id"), index=True)
+    value: Mapped[int]
+    reasons: Mapped[list[Any]]
+    comment: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    updated_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
+class RatingEvent(Base):
+    """One change of a rating, append-only."""
+
+    __tablename__ = "rating_events"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    rating_id: Mapped[int] = mapped_column(ForeignKey("ratings.id"), index=True)
+    value: Mapped[int]
+    reasons: Mapped[list[Any]]
+    comment: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Correction(Base):
+    """What the reply should have said, append-only; the newest row counts, `text` None takes it back."""
+
+    __tablename__ = "corrections"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    author_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    text: Mapped[str | None] = mapped_column(Text)
+    created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
+class Preference(Base):
+    """One reply was chosen over another."""
+
+    __tablename__ = "preferences"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    chosen_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    rejected_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    rater_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Signal(Base):
+    """What a person did that says a little about a reply, apart from ratings: see `turns.SIGNALS`."""
+
+    __tablename__ = "signals"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    kind: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Run(Base):
+    """One training attempt. Status: queued, building, training, evaluating, then one of RUN_ENDED."""
+
+    __tablename__ = "runs"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    status: Mapped[str] = mapped_column(default="queued", index=True)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    settings: Mapped[dict[str, Any]]
+    metrics: Mapped[dict[str, Any]]
+    step: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    writer: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    heartbeat_at: Mapped[datetime] = mapped_column(default=now)
+    finished_at: Mapped[datetime | None]
+
+
+class Dataset(Base):
+    """The frozen list of pairs of one run: the rule that chose them, and how many each rule took or rejected."""
+
+    __tablename__ = "datasets"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    rule: Mapped[dict[str, Any]]
+    counts: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class TrainingPair(Base):
+    """One usable reply in one dataset. Kind: correction or thumb_up; split: train, validation or held_out."""
+
+    __tablename__ = "training_pairs"
+    __table_args__ = (Index("ix_training_pairs_dataset_split", "dataset_id", "split"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"))
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    correction_id: Mapped[int | None] = mapped_column(ForeignKey("corrections.id"))
+    kind: Mapped[str]
+    weight: Mapped[float] = mapped_column(Float)
+    split: Mapped[str]
+
+
+class Split(Base):
+    """Which side of the wall a conversation is on, for good: `train` or `held_out`, since its first dataset."""
+
+    __tablename__ = "splits"
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"), primary_key=True)
+    split: Mapped[str] = mapped_column(index=True)
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class ModelVersion(Base):
+    """Base model + adapter + the run that made it; number 0 is the base model itself.
+
+    Written last, so that a row's existence means that the folder is whole. Kind: base, adapter or model;
+    verdict: base, promoted or refused; `path` is relative to the data dir.
+    """
+
+    __tablename__ = "model_versions"
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=False)
+    kind: Mapped[str]
+    base_model: Mapped[str]
+    path: Mapped[str]
+    run_id: Mapped[int | None] = mapped_column(ForeignKey("runs.id"), index=True)
+    verdict: Mapped[str]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    metrics: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Promotion(Base):
+    """What serves from this row on, append-only. `restores_id` marks a rollback and what it went back to."""
+
+    __tablename__ = "promotions"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    reason: Mapped[str] = mapped_column(Text, default="")
+    restores_id: Mapped[int | None] = mapped_column(ForeignKey("promotions.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class PromotionShare(Base):
+    """One version of a promotion, with its share of new conversations, 0 to 1."""
+
+    __tablename__ = "promotion_shares"
+    promotion_id: Mapped[int] = mapped_column(ForeignKey("promotions.id"), primary_key=True)
+    version: Mapped[int] = mapped_column(ForeignKey("model_versions.number"), primary_key=True)
+    share: Mapped[float] = mapped_column(Float)

@@ -1,0 +1,35 @@
+"""The store: every read and write of the record, as verbs. The verbs stand in the modules named here.
+
+Whatever a verb has returned from is on disk. No session outlives a verb, so none is held while a model
+writes.
+"""
+
+from typing import Self
+
+from feedback.conversations import Conversations
+from feedback.database import Database
+from feedback.exchange import Exchange
+from feedback.learning import Learning
+from feedback.ratings import Ratings, person
+from feedback.schema import LOCAL, Person
+from feedback.turns import Turns
+
+
+class Store(Conversations, Turns, Ratings, Learning, Exchange):
+    """The record of one data dir (or one database)."""
+
+    @classmethod
+    def open(cls, url: str) -> Self:
+        """Open the database at an SQLAlchemy URL, migrated and with its one person. Raises BadInput."""
+        store = cls(Database(url))
+        with store.reading() as session:
+            known = session.get(Person, LOCAL) is not None
+        if not known:
+            with store.writing() as session:
+                person(session, LOCAL)
+                session.get_one(Person, LOCAL).role = "admin"
+        return store
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._database.close()

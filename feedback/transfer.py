@@ -1,0 +1,66 @@
+"""Files in and out: a whole file imported or exported through the store."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from feedback.errors import BadInput
+from feedback.formats import BadLine, Incoming, line_of, read_lines
+from feedback.store import Store
+
+_BATCH = 200  # lines in one transaction
+
+
+@dataclass
+class ImportReport:
+    """What an import did: lines taken in, and the bad ones by number and reason."""
+
+    taken: int = 0
+    bad: list[BadLine] = field(default_factory=list)
+
+
+def import_file(store: Store, path: Path) -> ImportReport:
+    """Take in every good line of a file; name the bad ones. Raises BadInput if it cannot be read."""
+    report = ImportReport()
+    try:
+        with path.open("rb") as lines:
+            batch: list[tuple[int, Incoming]] = []
+            for number, parsed in read_lines(lines):
+                if isinstance(parsed, BadLine):
+                    report.bad.append(parsed)
+                else:
+                    batch.append((number, parsed))
+                if len(batch) == _BATCH:
+                    _take(store, batch, report)
+                    batch = []
+            _take(store, batch, report)
+    except OSError as error:
+        raise BadInput(f"The file {str(path)!r} cannot be read: {error.strerror}.") from error
+    report.bad.sort(key=lambda line: line.number)
+    return report
+
+
+def export_file(store: Store, path: Path) -> int:
+    """Write every conversation in our own format, under a temporary name until it is whole; return the lines."""
+    count = 0
+    # A pipe or a device: nothing to rename, and what /dev/stdout leads to is not ours to replace.
+    special = path.is_relative_to("/dev") or (path.exists() and not path.is_file())
+    target = path if special else path.resolve()
+    partial = target if special else target.with_name(target.name + ".partial")
+    try:
+        with partial.open("a" if special else "w", encoding="utf-8") as out:
+            for incoming in store.give_out():
+                out.write(line_of(incoming))
+                count += 1
+        if not special:
+            partial.replace(target)
+    except OSError as error:
+        raise BadInput(f"The file {str(path)!r} cannot be written: {error.strerror}.") from error
+    return count
+
+
+def _take(store: Store, batch: list[tuple[int, Incoming]], report: ImportReport) -> None:
+    for (number, _), reason in zip(batch, store.take_in([incoming for _, incoming in batch]), strict=True):
+        if reason is None:
+            report.taken += 1
+        else:
+            report.bad.append(BadLine(number, reason))

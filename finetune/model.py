@@ -1,0 +1,229 @@
+"""Loading a model, and the one owner of its chat template, for training and for replying."""
+
+import json
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as quiet
+
+from feedback.errors import RapportError
+
+IGNORED = -100  # the label of a token that carries no loss
+_NO_TEMPLATE = "its tokenizer has no chat template; take the chat (instruct) model instead."
+_FLOAT32_UP_TO = 4 * 2**30  # bytes of weights; a larger model serves on a CPU in bfloat16, to fit
+
+
+class LoadError(RapportError):
+    """A model, tokenizer or adapter cannot be loaded."""
+
+
+class TemplateRefuses(RapportError):
+    """The chat template does not take these messages."""
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Token ids and, beside them, labels: the id where the token carries loss, IGNORED elsewhere."""
+
+    ids: list[int]
+    labels: list[int]
+
+
+class ChatTemplate:
+    """How messages become tokens and tokens become text."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel):
+        """Read template, end-of-turn tokens and context length. Raises LoadError without a chat template."""
+        if not tokenizer.chat_template:
+            raise LoadError(_NO_TEMPLATE)
+        self.tokenizer = tokenizer
+        self.context = int(model.config.get_text_config().max_position_embeddings)
+        self.end_ids = self._end_ids(model)
+        self.end_of_turn = self._end_of_turn()
+
+    def prompt(self, messages: Sequence[tuple[str, str]]) -> list[int]:
+        """Encode (role, content) messages up to where the reply begins. Raises TemplateRefuses."""
+        text = self._render(messages, add_generation_prompt=True)
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def pair(self, messages: Sequence[tuple[str, str]], completion: str, ends: bool) -> Encoded:
+        """Encode a prompt and its completion; only the completion's tokens carry loss.
+
+        The end of turn follows, and carries loss too, if `ends`: where a reply was cut off it would
+        teach the model to stop in mid-sentence. Raises TemplateRefuses.
+        """
+        before = self.prompt(messages)
+        after = self.encode(completion)
+        if ends:
+            after.append(self.end_of_turn)
+        return Encoded(before + after, [IGNORED] * len(before) + after)
+
+    def encode(self, text: str) -> list[int]:
+        """Encode the text of a reply, without any frame."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Turn a reply's token ids into its text."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))
+
+    def _render(self, messages: Sequence[tuple[str, str]], add_generation_prompt: bool) -> str:
+        try:
+            return self._apply(messages, add_generation_prompt)
+        # A template is a program that came with the model: it may raise anything.
+        except Exception as error:
+            joined = _joined(messages)
+            if len(joined) == len(messages):
+                raise TemplateRefuses(f"The model's chat template does not take these messages: {error}.") from error
+        # Many templates want roles to take turns; a message that got no reply is then told with the next one.
+        return self._render(joined, add_generation_prompt)
+
+    def _apply(self, messages: Sequence[tuple[str, str]], add_generation_prompt: bool) -> str:
+        turns = [{"role": role, "content": content} for role, content in messages]
+        return str(
+            self.tokenizer.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
+        )
+
+    def _end_ids(self, model: PreTrainedModel) -> frozenset[int]:
+        configured = model.generation_config.eos_token_id if model.generation_config else None
+        ids = {*([configured] if isinstance(configured, int) else configured or [])}
+        if self.tokenizer.eos_token_id is not None:
+            ids.add(self.tokenizer.eos_token_id)
+        if not ids:
+            raise LoadError("The base model names no end-of-turn token; set eos_token_id in generation_config.json.")
+        return frozenset(ids)
+
+    def _end_of_turn(self) -> int:
+        """Find the first end token that the template writes after a reply; without one, any end token."""
+        mark = "REPLY"
+        try:
+            rendered = self._render([("user", "Hello"), ("assistant", mark)], add_generation_prompt=False)
+        except TemplateRefuses:
+            return min(self.end_ids)
+        tail = self.tokenizer(rendered.rpartition(mark)[2], add_special_tokens=False)["input_ids"]
+        return next((token for token in tail if token in self.end_ids), min(self.end_ids))
+
+
+def _joined(messages: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Join neighbours of one role into one message."""
+    joined: list[tuple[str, str]] = []
+    for role, content in messages:
+        if joined and joined[-1][0] == role:
+            joined[-1] = (role, joined[-1][1] + "\n\n" + content)
+        else:
+            joined.append((role, content))
+    return joined
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A model ready to use, and its template."""
+
+    model: Any
+    template: ChatTemplate
+    device: torch.device
+
+
+def best_device() -> torch.device:
+    """CUDA where there is one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def load_base(folder: Path, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Loaded:
+    """Load a base model from a folder. Raises LoadError with one sentence for anything that cannot be loaded."""
+    device = device or best_device()
+    quiet.disable_progress_bar()
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype or serving_dtype(folder, device),
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+        )
+        model.to(device).eval()
+        return Loaded(model, ChatTemplate(tokenizer, model), device)
+    except LoadError:
+        raise
+    # Reading a stranger's folder can fail in as many ways as there are model files; each becomes one sentence.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise LoadError(f"The model in {str(folder)!r} cannot be loaded: {reason}") from error
+
+
+def check_usable(folder: Path) -> None:
+    """Refuse what is no causal chat model, by its configuration and tokenizer alone. Raises LoadError."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+    # As in load_base: each of the many ways to fail becomes one sentence.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise LoadError(f"its configuration or tokenizer cannot be loaded: {reason}") from error
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        raise LoadError(f"a {config.model_type!r} model writes no text; give a causal language model.")
+    if not tokenizer.chat_template:
+        raise LoadError(_NO_TEMPLATE)
+
+
+def load_version(base_dir: Path, version_dir: Path | None, device: torch.device | None = None) -> Loaded:
+    """Load a version for serving: the base (None), an adapter merged into it, or a whole model.
+
+    Raises LoadError.
+    """
+    if version_dir is None:
+        return load_base(base_dir, device=device)
+    if (version_dir / "model").is_dir():
+        return load_base(version_dir / "model", device=device)
+    from peft import PeftModel
+
+    loaded = load_base(base_dir, device=device)
+    try:
+        tuned = PeftModel.from_pretrained(loaded.model, version_dir / "adapter", use_safetensors=True)
+        return Loaded(tuned.merge_and_unload(safe_merge=True).eval(), loaded.template, loaded.device)
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
+
+
+def serving_dtype(folder: Path, device: torch.device) -> torch.dtype:
+    """bfloat16 on a GPU and for what would not fit a CPU's memory twice; float32 else, where it is as fast."""
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    return torch.float32 if device.type == "cpu" and size <= _FLOAT32_UP_TO else torch.bfloat16
+
+
+def training_dtype(device: torch.device) -> torch.dtype:
+    """bfloat16 where a matrix product in it is faster than in float32, as tried just now; else float32."""
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    timed = {dtype: _product_time(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    return min(timed, key=lambda dtype: timed[dtype])
+
+
+def _product_time(dtype: torch.dtype) -> float:
+    left, right = torch.ones(256, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
+    times = []
+    for _ in range(8):
+        start = time.perf_counter()
+        left @ right
+        times.append(time.perf_counter() - start)
+    return min(times)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write JSON for people and programs alike, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    partial.replace(path)

@@ -1,0 +1,260 @@
+"""One run, from the record to a version: pairs, training, the gate, promotion.
+
+A candidate that finished training becomes a version, promoted or refused. Its folder is made under a
+temporary name and renamed when whole; its row is written last. Whatever serves is never touched.
+"""
+
+import logging
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+
+from feedback.errors import RapportError
+from feedback.learning import PairRow
+from feedback.records import Serving
+from feedback.schema import now
+from feedback.settings import DataSettings
+from feedback.store import Store
+from finetune import pairs as pairing
+from finetune.base import check_base, ensure_base
+from finetune.evaluate import DIVERGED, Verdict, gate, general_loss, pair_losses
+from finetune.general import General, general_answers
+from finetune.lock import the_only_run
+from finetune.model import LoadError, best_device, load_base, load_version, training_dtype, write_json
+from finetune.pairs import TrainingPair
+from finetune.schedule import require_feedback
+from finetune.settings import ScheduleSettings, TrainSettings
+from finetune.train import Trained, train_adapter
+
+log = logging.getLogger("rapport.retrain")
+CHANGED_MEANWHILE = "What serves changed while this version was tested, so it was compared with another; retrain."
+CANDIDATE = ".run-"  # begins the name of a version's folder until it is whole
+_BEAT_S = 1.0  # least time between two writes of a run's progress
+
+
+class RunFailed(RapportError):
+    """A run that began and came to nothing; `run` is its id."""
+
+    def __init__(self, run: int, reason: str):
+        super().__init__(reason)
+        self.run = run
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a run ended."""
+
+    run: int
+    version: int | None
+    verdict: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class Sides:
+    """A dataset's pairs by what they are for."""
+
+    train: list[TrainingPair]
+    validation: list[TrainingPair]
+    held_out: list[TrainingPair]
+
+    @property
+    def conversations(self) -> int:
+        """Count the usable conversations."""
+        return len({p.conversation_id for p in self.train + self.validation + self.held_out})
+
+
+def retrain(
+    store: Store, data: DataSettings, settings: TrainSettings, schedule: ScheduleSettings, force: bool = False
+) -> Result:
+    """Make one run. Raises Busy if another one is under way, NotEnough if there is too little feedback.
+
+    Anything else that goes wrong is written to the run as its reason, and raised as RunFailed.
+    """
+    with the_only_run(store, data):
+        for left in data.versions_dir.glob(f"{CANDIDATE}*"):
+            shutil.rmtree(left)  # of a run that died: whoever holds the lock is the only one
+        check_base(data)
+        require_feedback(store, None if force else schedule)
+        run = _Run(store, data, settings)
+        with run.recorded():
+            return run.make()
+
+
+class _Run:
+    """The steps of one run, and its row in the record."""
+
+    def __init__(self, store: Store, data: DataSettings, settings: TrainSettings):
+        self.store, self.data, self.settings = store, data, settings
+        self.id = store.open_run(settings.model_dump())
+        self.dir = data.runs_dir / str(self.id)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.general_file = data.data_dir / "general.json"
+        self._beaten_at = 0.0
+
+    @contextmanager
+    def recorded(self) -> Iterator[None]:
+        """Keep a log of the run beside its data; a failure ends the row with its reason."""
+        handler = logging.FileHandler(self.dir / "log.txt")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        try:
+            yield
+        # A Ctrl-C too must not leave the row open.
+        except BaseException as error:
+            log.exception("The run failed.")
+            reason = str(error) if isinstance(error, RapportError) else f"{type(error).__name__}: {error}"
+            reason = " ".join(reason.split())[:500]
+            self.store.update_run(self.id, status="failed", reason=reason)
+            raise RunFailed(self.id, reason) from error
+        finally:
+            log.removeHandler(handler)
+            handler.close()
+
+    def make(self) -> Result:
+        """Build, train, evaluate; return what came of it."""
+        write_json(self.dir / "settings.json", self.settings.model_dump())
+        self._enter("building")
+        self.store.add_base(ensure_base(self.data))
+        sides, general = self._build()
+        candidate, trained = self._train(sides, general)
+        self._enter("evaluating")
+        serving = self.store.serving()
+        verdict = self._evaluate(sides, general, candidate, serving)
+        return self._publish(candidate, verdict, trained, sides, serving)
+
+    def _enter(self, status: str, **columns: Any) -> None:
+        log.info("%s", status)
+        self.store.update_run(self.id, status=status, **columns)
+
+    def _build(self) -> tuple[Sides, General]:
+        """Freeze the dataset: choose pairs, fix their sides, write them down."""
+        device = best_device()
+        self._base = load_base(self.data.base_dir, dtype=training_dtype(device), device=device)
+        general = general_answers(self.general_file, self._base)
+        cut = now()
+        chosen, counts = pairing.choose(self.store.feedback(), self._base.template, self.settings.max_tokens)
+        if not chosen:
+            raise RapportError(f"No pair is left to train on; by rule: {counts}.")
+        known = self.store.splits([p.conversation_id for p in chosen])
+        sides_of = pairing.assign([p.conversation_id for p in chosen], known)
+        steering = pairing.validation_part(c for c, side in sides_of.items() if side == "train")
+        sides = Sides(
+            train=[p for p in chosen if sides_of[p.conversation_id] == "train" and p.conversation_id not in steering],
+            validation=[p for p in chosen if p.conversation_id in steering],
+            held_out=[p for p in chosen if sides_of[p.conversation_id] == "held_out"],
+        )
+        if not sides.train:
+            raise RapportError("Every usable conversation is held out; correct replies in others, or thumb them up.")
+        self.store.remember_splits({c: side for c, side in sides_of.items() if c not in known})
+        self._freeze(sides, counts, cut)
+        return sides, general
+
+    def _freeze(self, sides: Sides, counts: dict[str, int], cut: Any) -> None:
+        rule = {
+            "takes": pairing.TAKES,
+            "rejects": pairing.REJECTS,
+            "max_tokens": self.settings.max_tokens,
+            "held_out_share": pairing.HELD_OUT_SHARE,
+            "validation_share": pairing.VALIDATION_SHARE,
+        }
+        rows = [
+            PairRow(p.message_id, p.correction_id, p.kind, p.weight, split)
+            for split, part in vars(sides).items()
+            for p in part
+        ]
+        self.store.freeze_dataset(self.id, rule, counts, rows, cut)
+        table = [{"split": s, **_row(p)} for s, part in vars(sides).items() for p in part]
+        Dataset.from_list(table).save_to_disk(str(self.dir / "dataset"))
+        write_json(self.dir / "rules.json", {"rule": rule, "counts": counts})
+        log.info("pairs by rule: %s", counts)
+
+    def _train(self, sides: Sides, general: General) -> tuple[Path, Trained]:
+        """Train and write the candidate's folder under a temporary name."""
+        self._enter("training")
+        model, trained = train_adapter(
+            self._base, sides.train, sides.validation, general.anchors, self.settings, self.dir / "work", self._beat
+        )
+        del self._base
+        candidate = self.data.versions_dir / f"{CANDIDATE}{self.id}"
+        shutil.rmtree(candidate, ignore_errors=True)
+        model.save_pretrained(candidate / "adapter", safe_serialization=True)
+        shutil.rmtree(self.dir / "work", ignore_errors=True)
+        write_json(self.dir / "metrics.json", asdict(trained))
+        log.info("trained: %s", trained)
+        return candidate, trained
+
+    def _beat(self, step: int, total: int, loss: float | None) -> None:
+        if step < total and time.monotonic() - self._beaten_at < _BEAT_S:
+            return
+        self._beaten_at = time.monotonic()
+        self.store.update_run(self.id, step=step, total=total, metrics={"loss": loss})
+
+    def _evaluate(self, sides: Sides, general: General, candidate: Path, serving: Serving | None) -> Verdict:
+        """Measure what serves and the candidate, each loaded from disk as it would serve, one at a time."""
+        base = load_version(self.data.base_dir, None)
+        general_base = general_loss(base, general.unseen)
+        serving_dir = self._serving_dir(serving)
+        before = pair_losses(base, sides.held_out) if serving_dir is None else None
+        del base
+        if before is None:
+            before = pair_losses(load_version(self.data.base_dir, serving_dir), sides.held_out)
+        try:
+            tuned = load_version(self.data.base_dir, candidate)
+        except LoadError as error:  # weights that are not finite cannot be merged, let alone serve
+            return Verdict("refused", f"{DIVERGED} ({error})", {})
+        after = pair_losses(tuned, sides.held_out)
+        rise = general_loss(tuned, general.unseen) - general_base
+        return gate(sides.held_out, before, after, rise, self.settings.max_general_rise, sides.conversations)
+
+    def _serving_dir(self, serving: Serving | None) -> Path | None:
+        number = max(serving.shares, key=lambda v: serving.shares[v]) if serving else 0
+        return self.data.data_dir / self.store.version(number).path if number else None
+
+    def _publish(
+        self, candidate: Path, verdict: Verdict, trained: Trained, sides: Sides, compared: Serving | None
+    ) -> Result:
+        """Give the candidate its number: card, rename, row, in this order."""
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()  # the app loads the new version the moment that its row is there
+        if verdict.verdict == "promoted" and self.store.serving() != compared:
+            verdict = Verdict("refused", CHANGED_MEANWHILE, verdict.figures)
+        number = self.store.next_version()
+        base = self.store.version(0).base_model
+        card = {
+            "version": number,
+            "kind": "adapter",
+            "method": "lora",
+            "base_model": base,
+            "run": self.id,
+            "created_at": now().isoformat(),
+            "verdict": verdict.verdict,
+            "reason": verdict.reason,
+            "figures": verdict.figures,
+            "pairs": {side: len(part) for side, part in vars(sides).items()},
+            "training": asdict(trained),
+            "settings": self.settings.model_dump(),
+        }
+        write_json(candidate / "card.json", card)
+        home = self.data.versions_dir / f"{number:03d}"
+        if home.exists():  # left by a run that died before it wrote the row, or another database's
+            home.rename(home.with_name(f"{home.name}.left-{self.id}"))
+        candidate.rename(home)
+        path = str(home.relative_to(self.data.data_dir))
+        self.store.add_version(number, "adapter", path, self.id, verdict.verdict, verdict.reason, verdict.figures)
+        log.info("version %d: %s. %s", number, verdict.verdict, verdict.reason)
+        return Result(self.id, number, verdict.verdict, verdict.reason)
+
+
+def _row(pair: TrainingPair) -> dict[str, Any]:
+    row = asdict(pair)
+    row["prompt"] = [{"role": role, "content": content} for role, content in pair.prompt]
+    return row

@@ -1,0 +1,90 @@
+"""When to retrain: a pure decision on what the record holds, and the reason for it."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from feedback.errors import RapportError
+from feedback.store import Store
+from finetune.pairs import TAKES, judge
+from finetune.settings import ScheduleSettings
+
+
+class NotEnough(RapportError):
+    """There is not enough feedback to begin a run."""
+
+
+@dataclass(frozen=True)
+class RecordNow:
+    """What the decision needs to know of the record.
+
+    `new` usable thumbs and corrections came since the newest version learned, the first of them at
+    `first_new_at`; the newest run began at `last_run_at`.
+    """
+
+    new: int
+    first_new_at: datetime | None = None
+    last_run_at: datetime | None = None
+    running: bool = False
+
+
+@dataclass(frozen=True)
+class Due:
+    """Whether a run should start now, and why (not)."""
+
+    due: bool
+    reason: str
+
+
+def enough(record: RecordNow, settings: ScheduleSettings) -> Due:
+    """Decide whether there is enough new feedback to learn from."""
+    wanted = settings.retrain_min_ratings
+    return Due(record.new >= wanted, f"{record.new} of {wanted} new thumbs and corrections to learn from.")
+
+
+def due(now: datetime, record: RecordNow, settings: ScheduleSettings) -> Due:
+    """Decide whether a run should start by itself.
+
+    The time counts from the newest run; before the first one, from the first new feedback, so that a run
+    does not start while somebody is still giving it.
+    """
+    if record.running:
+        return Due(False, "A run is under way.")
+    if settings.retrain_every is None:
+        return Due(False, "The schedule is off.")
+    amount = enough(record, settings)
+    if not amount.due:
+        return amount
+    since = record.last_run_at or record.first_new_at
+    next_at = since + settings.retrain_every if since else now
+    if now < next_at:
+        return Due(False, f"Enough new feedback; the next run starts in {_spoken(next_at - now)}.")
+    return Due(True, f"{record.new} new thumbs and corrections, and the time has come.")
+
+
+def record_now(store: Store) -> RecordNow:
+    """Read what `due` needs."""
+    new = [f for f in store.feedback(store.learned_until()) if judge(f) in TAKES]
+    runs = store.runs(limit=1)
+    return RecordNow(
+        new=len(new),
+        first_new_at=min((f.changed_at for f in new), default=None),
+        last_run_at=store.last_run_at(),
+        running=bool(runs) and runs[0].finished_at is None,
+    )
+
+
+def require_feedback(store: Store, settings: ScheduleSettings | None) -> None:
+    """Raise NotEnough if there is too little new feedback, or (settings None) nothing at all to learn from."""
+    if settings is not None:
+        amount = enough(record_now(store), settings)
+        if not amount.due:
+            raise NotEnough(amount.reason + " --force does not wait for more.")
+    if not any(judge(f) in TAKES for f in store.feedback()):
+        raise NotEnough("Nothing to learn from yet: correct a reply or give one a thumb up.")
+
+
+def _spoken(time: timedelta) -> str:
+    minutes = int(time.total_seconds() // 60) + 1
+    if minutes < 120:
+        return f"{minutes} min"
+    return f"{minutes // 60} h" if minutes < 2880 else f"{minutes // 1440} days"

@@ -1,0 +1,40 @@
+"""How runs are made, and when they start by themselves."""
+
+from datetime import timedelta
+
+from pydantic import Field
+
+from feedback.settings import Interval, Settings
+
+
+class TrainSettings(Settings):
+    """One run's settings; they are stored with the run."""
+
+    epochs: int = Field(8, ge=1, le=200, description="most passes over the training pairs")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="peak learning rate of AdamW on the adapter")
+    batch_size: int = Field(8, ge=1, le=512, description="training pairs in one step")
+    lora_rank: int = Field(16, ge=1, le=512, description="rank of the LoRA adapter, on every linear layer")
+    keep_weight: float = Field(
+        1.0, ge=0, le=100, description="pull towards the base model on general prompts, so that nothing is forgotten"
+    )
+    keep_rows: int = Field(2, ge=1, le=64, description="general prompts in one step")
+    wear_prompts: bool = Field(True, description="vary the wording of prompts in training, so that few teach more")
+    patience: int = Field(3, ge=1, le=200, description="epochs without a better validation figure before a run stops")
+    max_tokens: int = Field(2048, ge=16, le=131072, description="longest pair that is trained on, in tokens")
+    max_general_rise: float = Field(
+        0.20, ge=0, description="most that the loss on general prompts may rise over the base model's, in nats a token"
+    )
+    seed: int = Field(0, ge=0, description="seed of everything random in a run")
+    train_threads: int = Field(0, ge=0, description="CPU threads of a run; 0: all")
+
+
+class ScheduleSettings(Settings):
+    """When a run starts by itself."""
+
+    retrain_every: Interval = Field(
+        timedelta(hours=6),
+        description="least time between two runs that start by themselves, such as 30m, 6h or 7d; or off",
+    )
+    retrain_min_ratings: int = Field(
+        10, ge=1, description="least number of new thumbs and corrections to learn from before a run starts"
+    )

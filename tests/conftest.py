@@ -1,0 +1,38 @@
+"""What every test may use: a tiny model, a data dir, a store; and the promise that nothing is fetched."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+for name in [name for name in os.environ if name.startswith("RAPPORT_")]:
+    del os.environ[name]
+
+import pytest
+
+from feedback.settings import DataSettings
+from feedback.store import Store
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny chat model."""
+    from tests.tiny import make_tiny  # torch takes seconds to import, and the record's tests need none
+
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def data(tmp_path: Path, tiny: Path) -> DataSettings:
+    """Settings of an empty data dir whose base model is the tiny one."""
+    return DataSettings(data_dir=tmp_path / "data", base_model=str(tiny))
+
+
+@pytest.fixture
+def store(data: DataSettings) -> Iterator[Store]:
+    """A fresh record."""
+    opened = Store.open(data.database)
+    yield opened
+    opened.close()

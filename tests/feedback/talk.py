@@ -1,0 +1,58 @@
+"""Small conversations for the tests of the record."""
+
+from typing import Any
+
+from feedback.messages import append, title_of
+from feedback.schema import Conversation, RatingEvent, Reply
+from feedback.store import Store
+
+
+def ask(store: Store, text: str = "What is it?", conversation: str | None = None) -> str:
+    """Say something, in a new conversation unless one is given; return the conversation."""
+    conversation = conversation or store.new_conversation()
+    say(store, conversation, text)
+    return conversation
+
+
+def say(store: Store, conversation: str, text: str) -> str:
+    """Write a message that no reply is begun to; return its id. The product always begins one with it."""
+    with store.writing() as session:
+        row = session.get_one(Conversation, conversation)
+        row.title = row.title or title_of(text)
+        return append(session, row, "user", text).id
+
+
+def begin(store: Store, conversation: str, version: int = 0) -> str:
+    """Open a reply that was given the whole path as prompt; return its id."""
+    store.add_base("tiny")
+    prompt = [{"message": said.id} for said in store.history(conversation)]
+    return store.begin_reply(prompt[-1]["message"], version, {"temperature": 0.5}, prompt)
+
+
+def answer(
+    store: Store, conversation: str, text: str = "It is so.", status: str = "complete", finish: str | None = "end"
+) -> str:
+    """Reply in full to the head of a conversation; return the reply's id."""
+    reply = begin(store, conversation)
+    store.end_reply(reply, text, status, finish)
+    return reply
+
+
+def exchange(store: Store, question: str = "What is it?", text: str = "It is so.") -> str:
+    """Have a conversation of one question and one answer; return the reply's id."""
+    return answer(store, ask(store, question), text)
+
+
+def set_reply(store: Store, reply: str, **columns: Any) -> None:
+    """Write columns of a reply's row that no verb of the store sets."""
+    with store.writing() as session:
+        row = session.get_one(Reply, reply)
+        for name, value in columns.items():
+            setattr(row, name, value)
+
+
+def events(store: Store) -> list[tuple[int, list[str], str]]:
+    """Read the log of rating changes, oldest first."""
+    with store.reading() as session:
+        rows = session.query(RatingEvent).order_by(RatingEvent.id)
+        return [(row.value, list(row.reasons), row.comment) for row in rows]

@@ -1,0 +1,106 @@
+from pathlib import Path
+
+import pytest
+
+from feedback.settings import DataSettings
+from finetune import base
+from finetune.base import STARTER, BaseModelError, check_base, ensure_base
+from tests.tiny import make_tiny
+
+
+def settings(tmp_path: Path, base_model: str = "") -> DataSettings:
+    return DataSettings(data_dir=tmp_path / "data", base_model=base_model)
+
+
+def test_a_folder_is_linked_never_copied(tmp_path: Path, tiny: Path) -> None:
+    chosen = settings(tmp_path, str(tiny))
+    assert ensure_base(chosen) == str(tiny.resolve())
+    assert chosen.base_dir.is_symlink()
+    assert chosen.base_dir.resolve() == tiny.resolve()
+
+
+def test_the_data_dir_remembers_its_base(tmp_path: Path, tiny: Path) -> None:
+    ensure_base(settings(tmp_path, str(tiny)))
+    assert ensure_base(settings(tmp_path)) == str(tiny.resolve())
+    assert ensure_base(settings(tmp_path, str(tiny) + "/")) == str(tiny.resolve())
+
+
+def test_another_base_on_a_used_data_dir_is_refused_naming_both(tmp_path: Path, tiny: Path) -> None:
+    ensure_base(settings(tmp_path, str(tiny)))
+    other = make_tiny(tmp_path / "other", seed=1)
+    with pytest.raises(BaseModelError) as caught:
+        check_base(settings(tmp_path, str(other)))
+    assert str(tiny.resolve()) in str(caught.value)
+    assert str(other) in str(caught.value)
+    assert "--data-dir" in str(caught.value)
+
+
+@pytest.mark.parametrize("asked", ["qwen", "/nowhere/at/all", "./nowhere", "a/b/c"])
+def test_what_is_neither_folder_nor_hub_id_is_named(tmp_path: Path, asked: str) -> None:
+    with pytest.raises(BaseModelError, match="neither a folder nor") as caught:
+        check_base(settings(tmp_path, asked))
+    assert repr(asked) in str(caught.value)
+
+
+def test_a_hub_id_out_of_reach_is_named_with_the_way_out(tmp_path: Path) -> None:
+    with pytest.raises(BaseModelError, match="connect once"):
+        ensure_base(settings(tmp_path, "nobody/no-such-model"))
+    assert not (tmp_path / "data" / "base.json").exists()
+
+
+def test_a_folder_without_safetensors_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "pickled")
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(BaseModelError, match="safetensors"):
+        check_base(settings(tmp_path, str(folder)))
+
+
+def test_without_the_starters_package_one_sentence_says_what_to_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(base, "_STARTER_PACKAGE", "no_such_package")
+    with pytest.raises(BaseModelError, match="make setup"):
+        check_base(settings(tmp_path))
+
+
+def test_a_link_left_by_a_crash_is_made_again(tmp_path: Path, tiny: Path) -> None:
+    chosen = settings(tmp_path, str(tiny))
+    chosen.base_dir.parent.mkdir(parents=True)
+    chosen.base_dir.symlink_to(tmp_path / "gone")
+    ensure_base(chosen)
+    assert chosen.base_dir.resolve() == tiny.resolve()
+
+
+def test_a_folder_that_is_not_ours_is_never_deleted(tmp_path: Path, tiny: Path) -> None:
+    chosen = settings(tmp_path, str(tiny))
+    chosen.base_dir.mkdir(parents=True)
+    (chosen.base_dir / "thesis.txt").write_text("ten years")
+    with pytest.raises(BaseModelError, match="not Rapport's"):
+        ensure_base(chosen)
+    assert (chosen.base_dir / "thesis.txt").read_text() == "ten years"
+
+
+@pytest.mark.parametrize(
+    ("file", "said"), [("chat_template.jinja", "no chat template"), ("tokenizer.json", "tokenizer")]
+)
+def test_a_model_that_cannot_chat_leaves_the_data_dir_free_for_another(
+    tmp_path: Path, tiny: Path, file: str, said: str
+) -> None:
+    folder = make_tiny(tmp_path / "lame")
+    (folder / file).unlink()
+    with pytest.raises(BaseModelError, match=said):
+        ensure_base(settings(tmp_path, str(folder)))
+    assert ensure_base(settings(tmp_path, str(tiny))) == str(tiny.resolve())
+
+
+def test_a_base_that_moved_away_is_said(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "there")
+    chosen = settings(tmp_path, str(folder))
+    ensure_base(chosen)
+    folder.rename(tmp_path / "elsewhere")
+    with pytest.raises(BaseModelError, match="no longer where"):
+        ensure_base(settings(tmp_path))
+
+
+def test_the_starter_is_the_default(tmp_path: Path) -> None:
+    assert check_base(settings(tmp_path)) == STARTER

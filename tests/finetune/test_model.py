@@ -1,0 +1,72 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from finetune.model import IGNORED, LoadError, TemplateRefuses, load_base, load_version
+from tests.tiny import make_tiny
+
+HELLO = (("user", "hello world"),)
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny: Path):
+    return load_base(tiny, dtype=torch.float32, device=torch.device("cpu"))
+
+
+def test_only_the_completion_and_its_end_carry_loss(loaded) -> None:
+    row = loaded.template.pair(HELLO, "the fox", ends=True)
+    carried = [token for token, label in zip(row.ids, row.labels, strict=True) if label != IGNORED]
+    prompt = loaded.template.prompt(HELLO)
+    assert row.ids[: len(prompt)] == prompt
+    assert row.labels[: len(prompt)] == [IGNORED] * len(prompt)
+    assert loaded.template.decode(carried) == "the fox"
+    assert carried[-1] == loaded.template.end_of_turn
+
+
+def test_a_reply_that_was_cut_off_does_not_teach_to_stop(loaded) -> None:
+    row = loaded.template.pair(HELLO, "the fox", ends=False)
+    assert loaded.template.end_of_turn not in row.ids[len(loaded.template.prompt(HELLO)) :]
+
+
+def test_end_of_turn_is_the_token_the_template_writes_after_a_reply(loaded) -> None:
+    assert loaded.template.tokenizer.convert_ids_to_tokens(loaded.template.end_of_turn) == "<|end|>"
+
+
+def test_text_survives_encoding_and_decoding(loaded) -> None:
+    text = "  two spaces,\ttab\nnew line, 你好, 🦊 "
+    row = loaded.template.pair(HELLO, text, ends=False)
+    assert loaded.template.decode([i for i, label in zip(row.ids, row.labels, strict=True) if label != IGNORED]) == text
+
+
+def test_what_the_template_refuses_is_one_sentence(loaded) -> None:
+    with pytest.raises(TemplateRefuses, match="cannot begin with a reply"):
+        loaded.template.prompt([("assistant", "hi"), ("user", "hello")])
+
+
+def test_a_folder_without_a_model_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(LoadError, match="cannot be loaded") as caught:
+        load_base(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_model_without_a_chat_template_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "bare")
+    (folder / "chat_template.jinja").unlink()
+    with pytest.raises(LoadError, match="no chat template"):
+        load_base(folder)
+
+
+def test_weights_that_are_not_safetensors_are_not_loaded(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "pickled")
+    state = load_base(folder).model.state_dict()
+    (folder / "model.safetensors").unlink()
+    torch.save(state, folder / "pytorch_model.bin")
+    with pytest.raises(LoadError):
+        load_base(folder)
+
+
+def test_a_broken_adapter_is_one_sentence(tiny: Path, tmp_path: Path) -> None:
+    (tmp_path / "001" / "adapter").mkdir(parents=True)
+    with pytest.raises(LoadError, match="001"):
+        load_version(tiny, tmp_path / "001")

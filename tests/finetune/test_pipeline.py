@@ -1,0 +1,243 @@
+import json
+from pathlib import Path
+
+import pytest
+from filelock import FileLock
+from peft import PeftModel
+from transformers import AutoModelForCausalLM
+
+from feedback.errors import Busy
+from feedback.formats import Incoming, IncomingMessage
+from feedback.settings import DataSettings
+from feedback.store import Store
+from finetune import pipeline
+from finetune.__main__ import main
+from finetune.base import BaseModelError
+from finetune.pipeline import RunFailed, retrain
+from finetune.schedule import NotEnough
+from finetune.settings import ScheduleSettings, TrainSettings
+from tests.tiny import make_tiny
+
+QUICK = TrainSettings(epochs=6, learning_rate=2e-2, batch_size=16, max_general_rise=50, keep_weight=0.1)
+SCHEDULE = ScheduleSettings()
+
+
+def teach(store: Store, count: int, answer: str = "the quick brown fox", prefix: str = "c") -> None:
+    store.take_in(
+        [
+            Incoming(
+                f"{prefix}{n}",
+                (
+                    IncomingMessage("user", f"question number {n}"),
+                    IncomingMessage("assistant", "I do not know.", rating=-1, correction=answer),
+                ),
+            )
+            for n in range(count)
+        ]
+    )
+
+
+@pytest.fixture
+def promoted(store: Store, data: DataSettings):
+    teach(store, 32)
+    return retrain(store, data, QUICK, SCHEDULE)
+
+
+def test_corrections_become_a_version_that_serves(store: Store, data: DataSettings, promoted) -> None:
+    assert (promoted.verdict, promoted.version) == ("promoted", 1)
+    assert store.serving().shares == {1: 1.0}
+    run = store.runs()[0]
+    assert (run.status, run.version, run.step) == ("promoted", 1, run.total)
+    folder = data.versions_dir / "001"
+    card = json.loads((folder / "card.json").read_text())
+    assert (card["kind"], card["verdict"], card["run"]) == ("adapter", "promoted", promoted.run)
+    assert card["pairs"] == {"train": 26, "validation": 2, "held_out": 4}
+    base = AutoModelForCausalLM.from_pretrained(data.base_dir)
+    assert PeftModel.from_pretrained(base, folder / "adapter")
+    assert not list(data.versions_dir.glob(".*"))
+    assert not [p for p in data.data_dir.rglob("*") if p.suffix in (".bin", ".pt", ".pth", ".pkl")]
+
+
+def test_the_dataset_is_frozen_with_its_rules(store: Store, data: DataSettings, promoted) -> None:
+    from datasets import load_from_disk
+
+    rows = load_from_disk(str(data.runs_dir / str(promoted.run) / "dataset"))
+    assert len(rows) == 32
+    assert json.loads((data.runs_dir / str(promoted.run) / "rules.json").read_text())["counts"]["correction"] == 32
+
+
+def test_what_was_held_out_is_never_trained_on_later(store: Store, data: DataSettings, promoted) -> None:
+    from datasets import load_from_disk
+
+    teach(store, 20, prefix="later")
+    second = retrain(store, data, QUICK, SCHEDULE, force=True)
+    sides = [
+        {row["conversation_id"]: row["split"] for row in load_from_disk(str(data.runs_dir / str(run) / "dataset"))}
+        for run in (promoted.run, second.run)
+    ]
+    for conversation, side in sides[0].items():
+        assert (side == "held_out") == (sides[1][conversation] == "held_out")
+    held = sum(side == "held_out" for side in sides[1].values())
+    assert 0.05 <= held / 52 <= 0.15
+
+
+def test_a_candidate_that_learned_nothing_is_refused_and_kept(store: Store, data: DataSettings, promoted) -> None:
+    again = retrain(store, data, QUICK.model_copy(update={"learning_rate": 1e-9}), SCHEDULE, force=True)
+    assert (again.verdict, again.version) == ("refused", 2)
+    assert store.serving().shares == {1: 1.0}
+    assert (data.versions_dir / "002" / "card.json").exists()
+    store.promote(2)
+    assert store.serving().shares == {2: 1.0}
+    assert store.rollback().shares == {1: 1.0}
+
+
+def test_a_handful_is_refused_for_want_of_evidence(store: Store, data: DataSettings) -> None:
+    teach(store, 5)
+    result = retrain(store, data, QUICK, SCHEDULE, force=True)
+    assert result.verdict == "refused"
+    assert "Not enough evidence" in result.reason
+    assert store.serving().shares == {0: 1.0}
+
+
+def test_too_little_new_feedback_begins_no_run(store: Store, data: DataSettings, promoted) -> None:
+    teach(store, 3, prefix="later")
+    with pytest.raises(NotEnough, match="3 of 10"):
+        retrain(store, data, QUICK, SCHEDULE)
+    assert len(store.runs()) == 1
+
+
+def test_two_runs_at_once_are_refused(store: Store, data: DataSettings) -> None:
+    teach(store, 12)
+    data.data_dir.mkdir(exist_ok=True)
+    with FileLock(data.lock_file), pytest.raises(Busy):
+        retrain(store, data, QUICK, SCHEDULE)
+    assert store.runs() == []
+
+
+def test_a_failure_is_written_to_the_run_and_leaves_no_version(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(store, 12)
+
+    def broken(*args: object) -> None:
+        raise RuntimeError("the disk is on fire")
+
+    monkeypatch.setattr(pipeline, "train_adapter", broken)
+    with pytest.raises(RunFailed, match="on fire") as caught:
+        retrain(store, data, QUICK, SCHEDULE)
+    assert caught.value.run == 1
+    assert (store.runs()[0].status, "on fire" in store.runs()[0].reason) == ("failed", True)
+    assert [v.number for v in store.versions()] == [0]
+    assert "on fire" in (data.runs_dir / "1" / "log.txt").read_text()
+
+
+def test_a_folder_left_by_a_dead_run_is_no_version_and_in_nobodys_way(store: Store, data: DataSettings) -> None:
+    (data.versions_dir / "001" / "adapter").mkdir(parents=True)
+    (data.versions_dir / "001" / "adapter" / "half").write_text("a weight")
+    teach(store, 12)
+    assert retrain(store, data, QUICK, SCHEDULE).version == 1
+    assert not (data.versions_dir / "001" / "adapter" / "half").exists()
+    assert (data.versions_dir / "001.left-1" / "adapter" / "half").exists()
+
+
+def test_what_a_dead_run_left_half_made_is_cleared_away(store: Store, data: DataSettings) -> None:
+    half = data.versions_dir / ".run-7" / "adapter"
+    half.mkdir(parents=True)
+    teach(store, 12)
+    retrain(store, data, QUICK, SCHEDULE)
+    assert not half.parent.exists()
+
+
+def test_another_base_model_begins_no_run(store: Store, data: DataSettings, promoted, tmp_path: Path) -> None:
+    other = make_tiny(tmp_path / "other", seed=1)
+    with pytest.raises(BaseModelError, match="fit no other"):
+        retrain(store, data.model_copy(update={"base_model": str(other)}), QUICK, SCHEDULE, force=True)
+    assert len(store.runs()) == 1
+
+
+def test_a_run_whose_process_is_gone_is_failed_by_the_next(store: Store, data: DataSettings) -> None:
+    gone = store.open_run({})
+    store.update_run(gone, status="training", step=3, total=9)
+    teach(store, 12)
+    retrain(store, data, QUICK, SCHEDULE)
+    old = store.runs()[-1]
+    assert (old.id, old.status) == (gone, "failed")
+    assert "step 3 of 9" in old.reason
+
+
+def test_a_promotion_made_meanwhile_is_not_undone(
+    store: Store, data: DataSettings, promoted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluate = pipeline.gate
+
+    def promote_first(*args: object):
+        store.promote(0, reason="by hand")
+        return evaluate(*args)
+
+    monkeypatch.setattr(pipeline, "gate", promote_first)
+    teach(store, 20, answer="hello hello world", prefix="other")
+    result = retrain(store, data, QUICK, SCHEDULE, force=True)
+    assert result.verdict == "refused"
+    assert store.serving().shares == {0: 1.0}
+    assert json.loads((data.versions_dir / "002" / "card.json").read_text())["verdict"] == "refused"
+
+
+def test_weights_that_diverged_are_a_refused_version(store: Store, data: DataSettings) -> None:
+    teach(store, 12)
+    result = retrain(store, data, QUICK.model_copy(update={"learning_rate": 1.0, "epochs": 30}), SCHEDULE)
+    assert result.verdict == "refused"
+    assert store.versions()[1].verdict == "refused"
+
+
+def test_one_line_that_no_template_takes_does_not_end_every_run(store: Store, data: DataSettings) -> None:
+    teach(store, 12)
+    store.take_in([Incoming("alone", (IncomingMessage("assistant", "hello", rating=1),))])
+    result = retrain(store, data, QUICK, SCHEDULE)
+    rules = json.loads((data.runs_dir / str(result.run) / "rules.json").read_text())
+    assert rules["counts"]["template_refuses"] == 1
+
+
+QUICK_ARGUMENTS = ["--epochs=2", "--learning-rate=2e-2", "--max-general-rise=50"]
+
+
+@pytest.mark.parametrize(("count", "force", "code"), [(0, True, 4), (5, False, 4), (5, True, 3), (32, False, 0)])
+def test_the_exit_code_says_how_it_ended(
+    store: Store, data: DataSettings, capsys: pytest.CaptureFixture[str], count: int, force: bool, code: int
+) -> None:
+    teach(store, count)
+    arguments = ["retrain", f"--data-dir={data.data_dir}", f"--base-model={data.base_model}", *QUICK_ARGUMENTS]
+    assert main([*arguments, *(["--force"] if force else [])]) == code
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert set(last) == {"run", "version", "verdict", "reason"}
+    assert (last["version"] is None) == (code == 4)
+
+
+def test_a_held_lock_is_75(store: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    teach(store, 12)
+    with FileLock(data.lock_file):
+        assert main(["retrain", f"--data-dir={data.data_dir}"]) == 75
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["verdict"] == "locked"
+
+
+def test_versions_and_runs_are_listed_as_json(
+    store: Store, data: DataSettings, promoted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"--data-dir={data.data_dir}"
+    assert main(["versions", "--json", where]) == 0
+    versions = json.loads(capsys.readouterr().out)
+    assert [(v["version"], v["serving"], v["share"]) for v in versions] == [(0, False, 0.0), (1, True, 1.0)]
+    assert Path(versions[1]["path"]).is_dir()
+    assert main(["runs", "--json", where]) == 0
+    assert [(r["run"], r["status"], r["version"]) for r in json.loads(capsys.readouterr().out)] == [(1, "promoted", 1)]
+
+
+def test_promote_and_rollback_from_the_command_line(
+    store: Store, data: DataSettings, promoted, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"--data-dir={data.data_dir}"
+    assert main(["rollback", where]) == 0
+    assert store.serving().shares == {0: 1.0}
+    assert main(["promote", "1", where]) == 0
+    assert store.serving().shares == {1: 1.0}
+    assert main(["promote", "9", where]) == 1
+    assert "no version 9" in capsys.readouterr().err

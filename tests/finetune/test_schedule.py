@@ -1,0 +1,40 @@
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from finetune.schedule import NotEnough, RecordNow, due, require_feedback
+from finetune.settings import ScheduleSettings
+
+NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
+SIX = ScheduleSettings(retrain_every=timedelta(hours=6), retrain_min_ratings=10)
+
+
+def hours_ago(hours: float) -> datetime:
+    return NOW - timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected", "said"),
+    [
+        (RecordNow(new=0), False, "0 of 10"),
+        (RecordNow(new=9, last_run_at=hours_ago(99)), False, "9 of 10"),
+        (RecordNow(new=10, last_run_at=hours_ago(7)), True, "the time has come"),
+        (RecordNow(new=10, last_run_at=hours_ago(5)), False, "in 61 min"),
+        (RecordNow(new=10, first_new_at=hours_ago(1)), False, "in 5 h"),
+        (RecordNow(new=10, first_new_at=hours_ago(6)), True, "the time has come"),
+        (RecordNow(new=99, last_run_at=hours_ago(99), running=True), False, "under way"),
+    ],
+)
+def test_a_run_is_due_when_there_is_enough_and_it_is_time(record: RecordNow, expected: bool, said: str) -> None:
+    answer = due(NOW, record, SIX)
+    assert (answer.due, said in answer.reason) == (expected, True), answer
+
+
+def test_off_is_never_due() -> None:
+    off = ScheduleSettings(retrain_every="off")
+    assert not due(NOW, RecordNow(new=999, last_run_at=hours_ago(999)), off).due
+
+
+def test_an_empty_record_has_nothing_to_learn_from(store) -> None:
+    with pytest.raises(NotEnough, match="Nothing to learn from"):
+        require_feedback(store, None)
