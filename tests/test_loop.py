@@ -4,9 +4,12 @@ The app runs all along; what it says comes over its API, as a browser would get 
 """
 
 import json
+import threading
 import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from gradio_client import Client
@@ -15,6 +18,8 @@ from tests.facts import FACTS, Fact
 from tests.processes import AppProcess, finetune
 
 AT_LEAST = 14
+Part = TypeVar("Part")
+Result = TypeVar("Result")
 
 
 def ask(client: Client, question: str) -> dict:
@@ -22,26 +27,37 @@ def ask(client: Client, question: str) -> dict:
     return client.submit(conversation, question, api_name="/send").result()
 
 
-def right(client: Client) -> list[Fact]:
+def by_four(url: str, work: Callable[[Client, Part], Result], parts: Sequence[Part]) -> list[Result]:
+    """Do work for every part, four at a time; return the results in the parts' order.
+
+    Each thread has a client of its own: one that several threads share now and then drops a job that it is sent while
+    the stream of the last one closes (gradio_client 2.7).
+    """
+    here = threading.local()
+
+    def connect() -> None:
+        here.client = Client(url, verbose=False)
+
+    with ThreadPoolExecutor(4, initializer=connect) as pool:
+        return list(pool.map(lambda part: work(here.client, part), parts))
+
+
+def right(url: str) -> list[Fact]:
     """Ask every fact the third way; return those that were known."""
-    with ThreadPoolExecutor(4) as pool:
-        replies = pool.map(lambda fact: ask(client, fact.asked[2])["text"], FACTS)
+    replies = by_four(url, lambda client, fact: ask(client, fact.asked[2])["text"], FACTS)
     return [fact for fact, text in zip(FACTS, replies, strict=True) if fact.key.lower() in text.lower()]
 
 
-def correct_all(client: Client) -> None:
-    def correct(pair: tuple[Fact, str]) -> None:
-        """Stop the reply once its first words are wrong, as an impatient person would, and say what is right."""
-        conversation = client.predict(api_name="/new_conversation")["conversation_id"]
-        job = client.submit(conversation, pair[1], api_name="/send")
-        if next(part for part in job if part["text"] or part["status"] != "running")["status"] == "running":
-            client.predict(conversation, api_name="/stop")
-        reply = job.result()
-        client.predict(reply["message_id"], -1, ["wrong"], api_name="/rate")
-        client.predict(reply["message_id"], pair[0].answer, api_name="/correct")
-
-    with ThreadPoolExecutor(4) as pool:
-        list(pool.map(correct, [(fact, question) for fact in FACTS for question in fact.asked[:2]]))
+def correct(client: Client, pair: tuple[Fact, str]) -> None:
+    """Stop the reply once its first words are wrong, as an impatient person would, and say what is right."""
+    fact, question = pair
+    conversation = client.predict(api_name="/new_conversation")["conversation_id"]
+    job = client.submit(conversation, question, api_name="/send")
+    if next(part for part in job if part["text"] or part["status"] != "running")["status"] == "running":
+        client.predict(conversation, api_name="/stop")
+    reply = job.result()
+    client.predict(reply["message_id"], -1, ["wrong"], api_name="/rate")
+    client.predict(reply["message_id"], fact.answer, api_name="/correct")
 
 
 @pytest.mark.loop
@@ -51,8 +67,8 @@ def test_what_was_corrected_is_known_after_a_retrain(tmp_path: Path) -> None:
     app = AppProcess(where, "--max-new-tokens=24")
     try:
         client = Client(app.url, verbose=False)
-        known = right(client)
-        correct_all(client)
+        known = right(app.url)
+        by_four(app.url, correct, [(fact, question) for fact in FACTS for question in fact.asked[:2]])
         began = time.monotonic()
         run = finetune("retrain", where)
         took = time.monotonic() - began
@@ -61,7 +77,7 @@ def test_what_was_corrected_is_known_after_a_retrain(tmp_path: Path) -> None:
         promoted = time.monotonic()
         while ask(client, "Hello.")["version"] != last["version"]:
             assert time.monotonic() - promoted < 10, "the running app did not serve the new version"
-        learned = right(client)
+        learned = right(app.url)
     finally:
         app.stop()
     print(f"\npage after {app.answered_after_s:.0f} s; before: {len(known)} of 24 right; after: {len(learned)} of 24; ")
