@@ -8,12 +8,13 @@ import gradio as gr
 
 from chatui.handlers import UPDATES_PER_S, in_thread, told, until_ready
 from chatui.replies import Live, Replies
+from chatui.review_handlers import queue
 from feedback.records import Found
 from feedback.store import Store
 
 NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
-    "conversations", "search", "rename", "delete", "undelete", "show_correction",
+    "conversations", "search", "rename", "delete", "undelete", "show_correction", "review_queue", "review",
 )  # fmt: skip
 
 
@@ -149,6 +150,24 @@ class Api:
         """Bring a deleted conversation back."""
         told(self.store.undelete)(conversation_id)
         return {"conversation_id": conversation_id, "deleted": False}
+
+    def review_queue(
+        self,
+        kind: str = "unrated",
+        version: int | None = None,
+        rater: str | None = None,
+        reason: str | None = None,
+        since: str | None = None,
+        until: str | None = None,
+        limit: int = 50,
+    ) -> dict[str, Any]:
+        """Return the replies that wait for a reviewer in one queue, and how many wait in each."""
+        return told(queue)(self.store, kind, version, rater, reason, since, until, limit)
+
+    def review(self, message_id: str, verdict: str, correction: str | None = None) -> dict[str, Any]:
+        """Decide on a reply: `approved` (with a correction: as corrected), `rejected`, or "" to take that back."""
+        told(self.store.review)(message_id, verdict, correction=correction)
+        return {**self._stored(message_id), "verdict": told(self.store.verdict)(message_id)}
 
     def _stored(self, message_id: str) -> dict[str, Any]:
         m = self.store.message(message_id)

@@ -20,9 +20,11 @@ from feedback.schema import (
     Rating,
     RatingEvent,
     Reply,
+    Review,
     now,
 )
 from feedback.sessions import Sessions
+from feedback.verdicts import standing
 
 MAX_REASONS = 20
 MAX_REASON = 100
@@ -210,13 +212,15 @@ def _count_corrections(session: Session, messages: Select[str]) -> int:
 def _replies_with_feedback(session: Session, since: datetime | None) -> list[str]:
     rated = select(Rating.message_id).where(Rating.value != 0)
     corrected = select(Correction.message_id).where(Correction.text.is_not(None))
+    decided = select(Review.message_id).where(Review.verdict == "approved")
     if since is not None:
         rated = rated.where(Rating.updated_at > since)
         corrected = corrected.where(Correction.created_at > since)
+        decided = decided.where(Review.created_at > since)
     query = (
         select(Message.id)
         .join(Conversation, Conversation.id == Message.conversation_id)
-        .where(Message.id.in_(rated.union(corrected)), Conversation.deleted_at.is_(None))
+        .where(Message.id.in_(rated.union(corrected, decided)), Conversation.deleted_at.is_(None))
         .order_by(Conversation.created_at, Conversation.id, Message.seq)
     )
     return list(session.scalars(query))
@@ -225,7 +229,7 @@ def _replies_with_feedback(session: Session, since: datetime | None) -> list[str
 def _gather(session: Session, ids: Sequence[str]) -> Iterable[Feedback]:
     messages = {m.id: m for m in in_batches(session, Message, Message.id, ids)}
     replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
-    corrections = current_corrections(session, ids)
+    corrections, verdicts = current_corrections(session, ids), standing(session, ids)
     thumbs: dict[str, list[Rating]] = {}
     for rating in in_batches(session, Rating, Rating.message_id, ids):
         if rating.value != 0:
@@ -238,6 +242,9 @@ def _gather(session: Session, ids: Sequence[str]) -> Iterable[Feedback]:
         ratings = thumbs.get(message_id, [])
         if not ratings and correction is None:
             continue  # the correction that brought it here was taken back
+        changed_at = max([r.updated_at for r in ratings] + ([correction.created_at] if correction else []))
+        verdict = verdicts.get(message_id)
+        approved = verdict is not None and verdict.verdict == "approved" and verdict.created_at >= changed_at
         yield Feedback(
             message_id=message.id,
             conversation_id=message.conversation_id,
@@ -250,7 +257,9 @@ def _gather(session: Session, ids: Sequence[str]) -> Iterable[Feedback]:
             reasons=tuple(sorted({reason for r in ratings for reason in r.reasons})),
             correction=correction.text if correction else None,
             correction_id=correction.id if correction else None,
-            changed_at=max([r.updated_at for r in ratings] + ([correction.created_at] if correction else [])),
+            changed_at=verdict.created_at if verdict is not None and approved else changed_at,
+            approved=approved,
+            rejected=verdict is not None and verdict.verdict == "rejected",
         )
 
 

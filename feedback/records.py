@@ -73,6 +73,37 @@ class Feedback:
     correction: str | None
     correction_id: int | None
     changed_at: datetime
+    approved: bool = False  # by a reviewer, and nobody thumbed or corrected it since
+    rejected: bool = False  # by a reviewer, whatever came since
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """One rater's thumb on a reply."""
+
+    rater: str
+    value: int
+    reasons: tuple[str, ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """A reply that waits for a reviewer, with what speaks for and against it; `kinds` are its queues."""
+
+    message_id: str
+    conversation_id: str
+    question: str
+    content: str
+    version: int | None
+    created_at: datetime
+    cut: bool
+    thumbs: tuple[Thumb, ...]
+    correction: str | None
+    corrected_by: str | None
+    signals: tuple[str, ...]
+    kinds: tuple[str, ...]
+    verdict: str | None
 
 
 @dataclass(frozen=True)

@@ -178,6 +178,21 @@ class Signal(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Review(Base):
+    """A reviewer's decision on a reply, append-only: approved, rejected, or None, which takes the one before back.
+
+    `before` is what approving changed, as it was: the reviewer's `rating` or the `correction`.
+    """
+
+    __tablename__ = "reviews"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    reviewer_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    verdict: Mapped[str | None]
+    before: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+
+
 class Run(Base):
     """One training attempt. Status: queued, building, training, evaluating, then one of RUN_ENDED."""
 

@@ -4,8 +4,9 @@ Rules, in the order in which they are asked; every reply with feedback is counte
 
 | rule | takes or rejects |
 |---|---|
+| reviewer_rejected | rejects: a reviewer decided that it teaches nothing, neither it nor its correction |
 | correction | takes what the reply should have said, as if the model had said it |
-| thumb_up | takes the reply as it is |
+| thumb_up | takes the reply as it is: more thumbs up than down, or a reviewer approved it |
 | disputed | rejects: raters disagree, none outweighs the other |
 | thumb_down | rejects: nobody said what would have been right |
 | unfinished | rejects: the reply was interrupted, or is still being written |
@@ -24,7 +25,7 @@ from feedback.records import Feedback
 from finetune.model import ChatTemplate, TemplateRefuses
 
 TAKES = ("correction", "thumb_up")
-REJECTS = ("disputed", "thumb_down", "unfinished", "empty", "template_refuses", "too_long", "duplicate")
+REJECTS = ("reviewer_rejected", "disputed", "thumb_down", "unfinished", "empty", "template_refuses", "too_long", "duplicate")
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 0.15
 VALIDATION_SHARE = 0.1
 
@@ -48,7 +49,9 @@ class TrainingPair:
 
 def judge(feedback: Feedback) -> str:
     """Name the rule that takes or rejects a reply, as far as the record alone can tell."""
-    vote = sum(feedback.ratings.values())
+    if feedback.rejected:
+        return "reviewer_rejected"
+    vote = 1 if feedback.approved else sum(feedback.ratings.values())
     if feedback.correction is not None:
         return "correction" if feedback.correction.strip() else "empty"
     if vote == 0:
