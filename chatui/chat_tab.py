@@ -46,6 +46,7 @@ class Side:
     conversations: gr.HTML
     new: gr.Button
     search: gr.Textbox
+    review: gr.Button
     learning: gr.Button
 
 
@@ -66,8 +67,9 @@ def side(handlers: Handlers) -> Side:
             elem_id="rp-list",
             apply_default_css=False,
         )
+        review = gr.Button(say["review"], elem_id="rp-review-open")
         learning = gr.Button(say["learning"], elem_id="rp-learning")
-    return Side(conversations, new, search, learning)
+    return Side(conversations, new, search, review, learning)
 
 
 def build(sidebar: Side, handlers: Handlers) -> ChatTab:

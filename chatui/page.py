@@ -4,11 +4,12 @@ from typing import Any
 
 import gradio as gr
 
-from chatui import chat_tab, learning_tab
+from chatui import chat_tab, learning_tab, review_tab
 from chatui.api import Api
 from chatui.handlers import Handlers
 from chatui.look import head, theme, web_file
 from chatui.privacy import middleware
+from chatui.review_handlers import ReviewHandlers
 from chatui.settings import ChatSettings
 from chatui.words import words
 
@@ -35,13 +36,15 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
                 switch = gr.Button("◐", elem_id="rp-theme")
             tab = chat_tab.build(sidebar, handlers)
             view = learning_tab.build()
+            review_tab.build(ReviewHandlers(handlers.store))
         chat_tab.wire(tab, demo, handlers)
         learning_tab.wire(view, handlers)
         switch.click(None, None, None, js="() => rpTheme()", api_visibility="private")
+        sidebar.review.click(None, None, None, js="() => rpView('review')", api_visibility="private")
         sidebar.learning.click(None, None, None, js="() => rpView('learn')", api_visibility="private")
         language.click(None, None, None, js="() => rpLanguage()", api_visibility="private")
         keys.click(None, None, None, js="() => rpKeys()", api_visibility="private")
-        greeted = [sidebar.new, sidebar.learning, language, tab.search, tab.composer, tab.rows, tab.note]
+        greeted = [sidebar.new, sidebar.review, sidebar.learning, language, tab.search, tab.composer, tab.rows, tab.note]
         demo.load(handlers.greet, None, greeted, queue=False, **chat_tab.QUIET)
         everything = [*tab.parts, pill, view]
         demo.load(handlers.status, None, [pill, view], queue=False, **chat_tab.QUIET)

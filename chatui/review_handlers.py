@@ -7,6 +7,8 @@ from typing import Any
 from feedback.errors import BadInput, RapportError
 from feedback.store import Store
 
+_ALL = 1_000_000
+
 
 class ReviewHandlers:
     """Answers the tab's script; an error is a sentence in `error`, so that the tab can show it in its place."""
@@ -21,10 +23,11 @@ class ReviewHandlers:
         chosen = {key: asked.get(key) or None for key in ("rater", "reason", "since", "until")}
         version = int(asked["version"]) if asked.get("version") else None
         try:
-            found = queue(self.store, asked["kind"], version, limit=len(skipped) + 1, **chosen)
+            found = queue(self.store, asked["kind"], version, limit=_ALL, **chosen)
         except RapportError as error:
             return {"error": str(error)}
         left = [item for item in found["items"] if item["message_id"] not in skipped]
+        left.sort(key=lambda item: item["message_id"] != asked.get("first"))  # what was just undone comes back in front
         return {"item": left[0] if left else None, "counts": found["counts"], **self.store.review_choices()}
 
     def decide(self, asked: dict[str, Any]) -> dict[str, Any]:

@@ -253,6 +253,8 @@ function changes(before, after) {
   return out;
 }
 
+window.rpChanges = changes; // the review compares too
+
 const drafts = {}; // by message id, until the page shows them as kept: a refusal loses no text
 
 async function edit(bar, m) {
@@ -349,7 +351,7 @@ document.body.append(keyList);
 
 function showKeys() {
   const list = make('dl');
-  for (const [key, word] of KEYS) {
+  for (const [key, word] of document.body.dataset.view === 'review' ? rpReviewKeys : KEYS) {
     const term = make('dt');
     term.append(make('kbd', '', key));
     list.append(term, make('dd', '', rpWord(word)));
