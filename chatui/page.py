@@ -44,7 +44,16 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
         sidebar.learning.click(None, None, None, js="() => rpView('learn')", api_visibility="private")
         language.click(None, None, None, js="() => rpLanguage()", api_visibility="private")
         keys.click(None, None, None, js="() => rpKeys()", api_visibility="private")
-        greeted = [sidebar.new, sidebar.review, sidebar.learning, language, tab.search, tab.composer, tab.rows, tab.note]
+        greeted = [
+            sidebar.new,
+            sidebar.review,
+            sidebar.learning,
+            language,
+            tab.search,
+            tab.composer,
+            tab.rows,
+            tab.note,
+        ]
         demo.load(handlers.greet, None, greeted, queue=False, **chat_tab.QUIET)
         everything = [*tab.parts, pill, view]
         demo.load(handlers.status, None, [pill, view], queue=False, **chat_tab.QUIET)

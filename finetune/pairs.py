@@ -25,7 +25,16 @@ from feedback.records import Feedback
 from finetune.model import ChatTemplate, TemplateRefuses
 
 TAKES = ("correction", "thumb_up")
-REJECTS = ("reviewer_rejected", "disputed", "thumb_down", "unfinished", "empty", "template_refuses", "too_long", "duplicate")
+REJECTS = (
+    "reviewer_rejected",
+    "disputed",
+    "thumb_down",
+    "unfinished",
+    "empty",
+    "template_refuses",
+    "too_long",
+    "duplicate",
+)
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 0.15
 VALIDATION_SHARE = 0.1
 
