@@ -2,18 +2,22 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from chatui.handlers import UPDATES_PER_S, in_thread, told, until_ready
+from chatui.personas import known_personas, opening_with
 from chatui.replies import Live, Replies
+from feedback.personas import checked_sampling
 from feedback.records import Found
 from feedback.store import Store
 
 NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
-    "conversations", "search", "rename", "delete", "undelete", "show_correction",
+    "conversations", "search", "rename", "delete", "undelete", "show_correction", "personas", "keep_persona",
+    "drop_persona", "sampling",
 )  # fmt: skip
 
 
@@ -29,9 +33,32 @@ class Api:
         for name in NAMES:
             gr.api(getattr(self, name), api_name=name, concurrency_limit=None)
 
-    def new_conversation(self) -> dict[str, Any]:
-        """Open an empty conversation."""
-        return {"conversation_id": told(self.store.new_conversation)()}
+    def new_conversation(
+        self, persona: str = "", sampling: dict[str, Any] | None = None, language: str = "en"
+    ) -> dict[str, Any]:
+        """Open an empty conversation, with a persona's id and with sampling settings if any are given."""
+        opening = told(opening_with)(self.store, persona, language)
+        opening = replace(opening, sampling={**opening.sampling, **told(checked_sampling)(sampling)})
+        return {"conversation_id": told(self.store.new_conversation)(opening=opening)}
+
+    def personas(self, language: str = "en") -> dict[str, Any]:
+        """List the personas: those that Rapport ships, in a language, and own ones."""
+        return {"personas": told(known_personas)(self.store, language)}
+
+    def keep_persona(self, name: str, system_prompt: str, sampling: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Keep a persona of one's own."""
+        return {"persona_id": told(self.store.keep_persona)(name, system_prompt, sampling)}
+
+    def drop_persona(self, persona_id: str) -> dict[str, Any]:
+        """Take an own persona out of the list; conversations opened with it keep it."""
+        told(self.store.drop_persona)(persona_id)
+        return {"persona_id": persona_id, "dropped": True}
+
+    def sampling(self, conversation_id: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Set how the coming replies of a conversation are sampled; {} are the app's settings."""
+        told(self.store.set_sampling)(conversation_id, settings)
+        effective = {**self.replies.sampling.as_dict(), **self.store.opening(conversation_id).sampling}
+        return {"conversation_id": conversation_id, "sampling": effective}
 
     async def send(self, conversation_id: str, text: str) -> AsyncGenerator[dict[str, Any], None]:
         """Say something and stream the reply; `text` is the reply so far, each time whole.

@@ -18,7 +18,7 @@ _FORMULAS = [
 ]
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _STREAM: dict[str, Any] = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
-_AT_ONCE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "multiple"}
+AT_ONCE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "multiple"}
 
 
 @dataclass
@@ -62,7 +62,7 @@ def side(handlers: Handlers) -> Side:
             value=None,
             html_template="",
             js_on_load=web_file("list.js"),
-            server_functions=[_plain(handlers.export)],
+            server_functions=[plain(handlers.export)],
             elem_id="rp-list",
             apply_default_css=False,
         )
@@ -77,7 +77,7 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
         value=None,
         html_template="@children",
         js_on_load=web_file("chat.js"),
-        server_functions=[_plain(handlers.raw), _plain(handlers.facts)],
+        server_functions=[plain(handlers.raw), plain(handlers.facts)],
         elem_id="rp-bridge",
         apply_default_css=False,
     ) as bridge:
@@ -96,6 +96,7 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
             examples=[{"text": say[f"example_{n}"]} for n in range(1, 5)],
         )
     with gr.Column(elem_id="rp-compose"):
+        gr.HTML('<p id="rp-limits"></p>', elem_id="rp-limits-box", apply_default_css=False)
         composer = gr.Textbox(
             placeholder=say["ask"],
             show_label=False,
@@ -122,8 +123,8 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     tab.composer.submit(None, [tab.composer], [said, tab.composer], js="(text) => [text, '']", **QUIET).then(
         handlers.send, [said], tab.parts, **_STREAM
     )
-    tab.composer.stop(handlers.stop, None, None, **_AT_ONCE)
-    tab.bridge.halt(handlers.stop, None, None, **_AT_ONCE)
+    tab.composer.stop(handlers.stop, None, None, **AT_ONCE)
+    tab.bridge.halt(handlers.stop, None, None, **AT_ONCE)
     tab.bridge.attach(handlers.attach, None, tab.parts, **_STREAM)
     tab.bridge.more(handlers.more, None, tab.parts, **_STREAM)
     tab.bridge.regenerate(handlers.regenerate, None, tab.parts, **_STREAM)
@@ -131,22 +132,22 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     tab.bridge.go_on(handlers.go_on, None, tab.parts, **_STREAM)
     tab.bridge.show(handlers.show, None, tab.parts, **_STREAM)
     tab.bridge.show_correction(handlers.show_correction, None, tab.parts, **_STREAM)
-    tab.bridge.copied(handlers.copied, None, None, **_AT_ONCE)
-    tab.conversations.rename(handlers.rename, None, tab.conversations, **_AT_ONCE)
+    tab.bridge.copied(handlers.copied, None, None, **AT_ONCE)
+    tab.conversations.rename(handlers.rename, None, tab.conversations, **AT_ONCE)
     tab.conversations.remove(handlers.delete, None, tab.parts, **_STREAM)
     tab.conversations.bring_back(handlers.undelete, None, tab.parts, **_STREAM)
     # `change`, not `input`: a pasted or deleted text is a search too.
     tab.search.change(handlers.search, tab.search, tab.conversations, queue=False, trigger_mode="always_last", **QUIET)
-    tab.bridge.rate(handlers.rate, None, tab.bridge, **_AT_ONCE)
-    tab.bridge.correct(handlers.correct, None, tab.bridge, **_AT_ONCE)
-    tab.rows.example_select(_example, None, tab.composer, **_AT_ONCE)
+    tab.bridge.rate(handlers.rate, None, tab.bridge, **AT_ONCE)
+    tab.bridge.correct(handlers.correct, None, tab.bridge, **AT_ONCE)
+    tab.rows.example_select(_example, None, tab.composer, **AT_ONCE)
 
 
 def _example(event: gr.SelectData) -> str:
     return str(event.value["text"])
 
 
-def _plain(method: Any) -> Any:
+def plain(method: Any) -> Any:
     """Make a function of a method: the browser calls it by the name it has."""
 
     @functools.wraps(method)

@@ -20,6 +20,7 @@ from chatui.views import Views, with_text
 from chatui.words import language_of, words
 from feedback.errors import NotFound, RapportError
 from feedback.formats import line_of
+from feedback.schema import LOCAL
 from feedback.store import Store
 
 UPDATES_PER_S = 12
@@ -83,12 +84,13 @@ class Handlers:
             yield SKIP, SKIP, SKIP, SKIP
             return
         session = request.session_hash or ""
-        conversation = self.tabs.get(session).conversation_id
+        look = self.tabs.get(session)
+        conversation = look.conversation_id
         try:
             if self.replies.engine.state().phase == "loading":
                 raise EngineError("The model is still loading; send it again in a moment.")
             if conversation is None:
-                conversation = await in_thread(self.store.new_conversation)
+                conversation = await in_thread(self.store.new_conversation, LOCAL, look.opening)
             await in_thread(self.replies.send, conversation, text)
         except (RapportError, EngineError) as error:
             gr.Warning(str(error), title="")
@@ -140,12 +142,12 @@ class Handlers:
         """A thumb, its reasons or its comment changed; drawn as kept only once it is."""
         data = event._data
         told(self.store.rate)(data["id"], data["value"], data.get("reasons"), data.get("comment"))
-        return self._beside(request)
+        return self.beside(request)
 
     def correct(self, request: gr.Request, event: gr.EventData) -> Any:
         """A correction was written."""
         told(self.store.correct)(event._data["id"], event._data["text"])
-        return self._beside(request)
+        return self.beside(request)
 
     async def show_correction(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A correction is to stand in its reply's place, or no longer."""
@@ -237,7 +239,7 @@ class Handlers:
         """Look for changes that this tab has not been sent: from another tab, a run, the command line."""
         session = request.session_hash or ""
         look = self.tabs.get(session)
-        chat, rest = self._parts(look, tail=False), (self.views.pill(), self.views.learning(fresh=False))
+        chat, rest = self.parts(look, tail=False), (self.views.pill(), self.views.learning(fresh=False))
         if self.tabs.is_followed(session):
             chat = (SKIP, SKIP, SKIP, chat[3])  # the handler that follows the reply sends these
         if self.tabs.get(session) != look:
@@ -255,7 +257,8 @@ class Handlers:
             return False
         return True
 
-    def _parts(self, look: Look, tail: bool) -> Parts:
+    def parts(self, look: Look, tail: bool = True) -> Parts:
+        """Draw what a tab looks at; `tail`: a handler follows its reply."""
         try:
             rows, beside = self.views.chat(look, tail)
         except NotFound:
@@ -272,7 +275,8 @@ class Handlers:
         async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
-    def _beside(self, request: gr.Request) -> Any:
+    def beside(self, request: gr.Request) -> Any:
+        """Draw what stands beside the messages, and leave these as they are."""
         look = self.tabs.get(request.session_hash or "")
         return self.views.chat(look, tail=True)[1]
 
@@ -280,7 +284,7 @@ class Handlers:
         """Send the conversation, then the growing reply until it ends or the tab moves on."""
         session = request.session_hash or ""
         live = self.replies.live(look.conversation_id) if look.conversation_id else None
-        parts = await in_thread(self._parts, look, True)
+        parts = await in_thread(self.parts, look, True)
         yield parts
         if live is None:
             return
@@ -293,7 +297,7 @@ class Handlers:
                     yield with_text(parts[0], live.message_id, shown), SKIP, SKIP, SKIP
                 await asyncio.sleep(1 / UPDATES_PER_S)
             if self.tabs.get(session).epoch == look.epoch:
-                yield await in_thread(self._parts, self.tabs.get(session), True)
+                yield await in_thread(self.parts, self.tabs.get(session), True)
         if live.error:
             gr.Warning(live.error, title="")
 

@@ -4,10 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from chatui import chat_tab, learning_tab
+from chatui import chat_tab, learning_tab, persona_panel
 from chatui.api import Api
 from chatui.handlers import Handlers
 from chatui.look import head, theme, web_file
+from chatui.persona_handlers import PersonaHandlers
 from chatui.privacy import middleware
 from chatui.settings import ChatSettings
 from chatui.words import words
@@ -17,7 +18,7 @@ _TICK_S = 1.5
 
 def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
     """Build the Blocks; nothing is launched."""
-    say = words()
+    say, personas = words(), PersonaHandlers(handlers)
     with gr.Blocks(title=say["app"], fill_height=True, analytics_enabled=False) as demo:
         api.register()  # first: the page's own events must not take its names
         sidebar = chat_tab.side(handlers)
@@ -30,12 +31,14 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
                     elem_id="rp-pill",
                     apply_default_css=False,
                 )
+                panel = persona_panel.build(personas)
                 language = gr.Button(say["language"], elem_id="rp-language")
                 keys = gr.Button("?", elem_id="rp-help")
                 switch = gr.Button("◐", elem_id="rp-theme")
             tab = chat_tab.build(sidebar, handlers)
             view = learning_tab.build()
         chat_tab.wire(tab, demo, handlers)
+        persona_panel.wire(panel, tab, personas)
         learning_tab.wire(view, handlers)
         switch.click(None, None, None, js="() => rpTheme()", api_visibility="private")
         sidebar.learning.click(None, None, None, js="() => rpView('learn')", api_visibility="private")

@@ -8,13 +8,13 @@ import logging
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
 from feedback.errors import BadInput
 from feedback.messages import check_text
-from feedback.records import Said
+from feedback.records import Opening, Said
 from feedback.store import Store
 
 log = logging.getLogger("rapport.replies")
@@ -89,35 +89,42 @@ class Replies:
 
     def _say(self, conversation_id: str, above: Sequence[Said], text: str, at_head: bool) -> Live:
         check_text(text, "message")
-        given, generation = self._begin(above, [("user", text)])
+        opening = self.store.opening(conversation_id)
+        lead = [("system", opening.system_prompt)] if opening.system_prompt and not above else []
+        sampling = self._sampling(opening)
+        given, generation = self._begin(above, sampling, [*lead, ("user", text)])
         prompt = [_ref(given[place]) for place in generation.kept if place < len(given)]
         user_id, reply_id = self.store.begin_turn(
             conversation_id,
             above[-1].id if above else None,
             text,
             generation.version,
-            self.sampling.as_dict(),
+            sampling.as_dict(),
             prompt,
             at_head,
         )
         return self._start(Live(conversation_id, user_id, reply_id, generation))
 
     def _reply(self, above: Sequence[Said], cut: Said | None = None) -> Live:
-        given, generation = self._begin(above, begun=cut.content if cut else "")
+        conversation_id = self.store.conversation_of(above[-1].id)
+        sampling = self._sampling(self.store.opening(conversation_id))
+        given, generation = self._begin(above, sampling, begun=cut.content if cut else "")
         prompt = [_ref(given[place]) for place in generation.kept]
         continues = cut.id if cut else None
-        reply_id = self.store.begin_reply(above[-1].id, generation.version, self.sampling.as_dict(), prompt, continues)
-        conversation_id = self.store.conversation_of(reply_id)
+        reply_id = self.store.begin_reply(above[-1].id, generation.version, sampling.as_dict(), prompt, continues)
         text = cut.content if cut else ""
         return self._start(Live(conversation_id, above[-1].id, reply_id, generation, text))
 
+    def _sampling(self, opening: Opening) -> Sampling:
+        return replace(self.sampling, **opening.sampling)
+
     def _begin(
-        self, above: Sequence[Said], said: Sequence[tuple[str, str]] = (), begun: str = ""
+        self, above: Sequence[Said], sampling: Sampling, said: Sequence[tuple[str, str]] = (), begun: str = ""
     ) -> tuple[list[Said], Generation]:
         given = [m for m in above if is_given(m)]
         last = next((m.version for m in reversed(given) if m.version is not None), None)
         turns = [(m.role, m.shown) for m in given] + list(said)
-        return given, self.engine.begin(turns, self.sampling, stay_with=last, begun=begun)
+        return given, self.engine.begin(turns, sampling, stay_with=last, begun=begun)
 
     def _start(self, live: Live) -> Live:
         with self._lock:

@@ -6,6 +6,7 @@ from typing import Any
 
 from chatui.engine.protocol import Engine
 from chatui.needs import Learner
+from chatui.personas import shown_opening
 from chatui.replies import Live, Replies, is_given
 from chatui.serving import ServingWatch
 from chatui.tabs import Look
@@ -26,17 +27,20 @@ class Views:
     def chat(self, look: Look, tail: bool) -> tuple[list[Message], dict[str, Any]]:
         """Return the Chatbot's messages and the list beside them; `tail`: a handler follows the reply."""
         if look.conversation_id is None:
-            return [], {"conv": None, "running": False, "tail": tail, "more": 0, "msgs": []}
-        path = self.store.history(look.conversation_id)
+            opening = shown_opening(self.store, look.opening)
+            return [], {"conv": None, "running": False, "tail": tail, "more": 0, "msgs": [], **opening}
+        whole = self.store.history(look.conversation_id)
+        path = [m for m in whole if m.role != "system"]  # told by the persona's panel instead
         live = self.replies.live(look.conversation_id)
         shown = path[-look.window :]
-        left_out = _left_out(path)
+        left_out = _left_out(whole)
         value = {
             "conv": look.conversation_id,
             "running": any(m.status == "running" for m in shown),
             "tail": tail,
             "more": len(path) - len(shown),
             "msgs": [{**_beside(m), "left_out": left_out.get(m.id, 0)} for m in shown],
+            **shown_opening(self.store, self.store.opening(look.conversation_id)),
         }
         return rows(shown, live), value
 

@@ -54,6 +54,25 @@ class Found:
 
 
 @dataclass(frozen=True)
+class PersonaLine:
+    """A persona that a person made."""
+
+    id: str
+    name: str
+    system_prompt: str
+    sampling: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a conversation was opened with; `sampling` holds the settings that differ from the app's."""
+
+    persona: str = ""
+    system_prompt: str = ""
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Feedback:
     """A reply that somebody thumbed or corrected, with all that a training pair needs to know about it.
 

@@ -61,7 +61,11 @@ class Person(Base):
 
 
 class Conversation(Base):
-    """A tree of messages; `head_id` is the leaf whose path is shown and continued."""
+    """A tree of messages; `head_id` is the leaf whose path is shown and continued.
+
+    `persona` names the persona it was opened with, "" for none; its first message is then `system_prompt`, as a
+    system message. `sampling` holds the settings that differ from the app's.
+    """
 
     __tablename__ = "conversations"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -69,9 +73,25 @@ class Conversation(Base):
     title: Mapped[str] = mapped_column(default="")
     source: Mapped[str] = mapped_column(default="chat")  # chat or import
     head_id: Mapped[str | None]
+    persona: Mapped[str] = mapped_column(default="", server_default="")
+    system_prompt: Mapped[str] = mapped_column(Text, default="", server_default="")
+    sampling: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, index=True)
     deleted_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Persona(Base):
+    """A system prompt with a name and sampling settings, made by a person; those that Rapport ships have no row."""
+
+    __tablename__ = "personas"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("persons.id"), index=True)
+    name: Mapped[str]
+    system_prompt: Mapped[str] = mapped_column(Text)
+    sampling: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    deleted_at: Mapped[datetime | None]
 
 
 class Message(Base):

@@ -10,12 +10,13 @@ from feedback.conversations import Conversations
 from feedback.database import Database
 from feedback.exchange import Exchange
 from feedback.learning import Learning
+from feedback.personas import Personas
 from feedback.ratings import Ratings, person
 from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
 
 
-class Store(Conversations, Turns, Ratings, Learning, Exchange):
+class Store(Conversations, Personas, Turns, Ratings, Learning, Exchange):
     """The record of one data dir (or one database)."""
 
     @classmethod

@@ -32,7 +32,8 @@ class Turns(Sessions):
     ) -> tuple[str, str]:
         """Commit what the person said below `parent_id` and open the reply to it, both or neither.
 
-        `prompt` lists the messages given before the text. `at_head`: it goes on where the conversation ends, not
+        `prompt` lists the messages given before the text; the conversation's system prompt becomes a message with the
+        first that is said. `at_head`: it goes on where the conversation ends, not
         beside what was said already. Returns the ids of message and reply. Raises NotFound, BadInput, and Busy if
         a reply is being written or the conversation does not end at `parent_id` (any more).
         """
@@ -44,8 +45,12 @@ class Turns(Sessions):
                 raise Busy("Something else was said in this conversation just now; look at it, and send again.")
             if not conversation.title:
                 conversation.title = title_of(text)
+            before = list(prompt)
+            if parent_id is None and conversation.system_prompt:
+                system = append(session, conversation, "system", conversation.system_prompt, parent_id=None)
+                parent_id, before = system.id, [{"message": system.id}]
             said = append(session, conversation, "user", text, parent_id=parent_id)
-            given = [*prompt, {"message": said.id}]
+            given = [*before, {"message": said.id}]
             return said.id, _open_reply(session, conversation, said.id, version, sampling, given)
 
     def begin_reply(

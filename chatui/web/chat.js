@@ -390,6 +390,7 @@ function changed() {
   if (!value) return;
   for (const m of value.msgs) if (m.correction !== null && m.correction === drafts[m.id]) delete drafts[m.id];
   decorate();
+  window.rpOpening?.(value);
   if (value.conv !== shown) {
     shown = value.conv;
     const address = new URL(location);
