@@ -96,7 +96,10 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
             examples=[{"text": say[f"example_{n}"]} for n in range(1, 5)],
         )
     with gr.Column(elem_id="rp-compose"):
-        gr.HTML('<p id="rp-limits"></p>', elem_id="rp-limits-box", apply_default_css=False)
+        gr.HTML('<p id="rp-speaks"></p><p id="rp-limits"></p>', elem_id="rp-limits-box", apply_default_css=False)
+        gr.HTML(
+            value=None, html_template="", js_on_load=web_file("files.js"), elem_id="rp-files", apply_default_css=False
+        )
         composer = gr.Textbox(
             placeholder=say["ask"],
             show_label=False,
@@ -120,9 +123,9 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
         handlers.new, None, tab.parts, js="() => { document.body.dataset.view = 'chat'; rpCloseSide(); }", **_STREAM
     )
     # The composer is emptied in the browser at once; its text travels in a component of its own.
-    tab.composer.submit(None, [tab.composer], [said, tab.composer], js="(text) => [text, '']", **QUIET).then(
-        handlers.send, [said], tab.parts, **_STREAM
-    )
+    tab.composer.submit(
+        None, [tab.composer], [said, tab.composer], js="(text) => [rpWithFiles(text), '']", **QUIET
+    ).then(handlers.send, [said], tab.parts, **_STREAM)
     tab.composer.stop(handlers.stop, None, None, **AT_ONCE)
     tab.bridge.halt(handlers.stop, None, None, **AT_ONCE)
     tab.bridge.attach(handlers.attach, None, tab.parts, **_STREAM)

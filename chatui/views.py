@@ -9,6 +9,7 @@ from chatui.needs import Learner
 from chatui.personas import shown_opening
 from chatui.replies import Live, Replies, is_given
 from chatui.serving import ServingWatch
+from chatui.speaks import languages_spoken
 from chatui.tabs import Look
 from feedback.records import Found, RunLine, Said, VersionLine
 from feedback.store import Store
@@ -22,6 +23,7 @@ class Views:
     def __init__(self, store: Store, replies: Replies, engine: Engine, watch: ServingWatch, learner: Learner):
         """Draw `store`, with what the others know of this moment."""
         self.store, self.replies, self.engine, self.watch, self.learner = store, replies, engine, watch, learner
+        self._speaks: dict[str, bool] = {}
         self._learning: tuple[float, dict[str, Any]] = (float("-inf"), {})
 
     def chat(self, look: Look, tail: bool) -> tuple[list[Message], dict[str, Any]]:
@@ -59,7 +61,12 @@ class Views:
             "model": versions[0].base_model.rstrip("/").rpartition("/")[2] if versions else "",
             "versions": sorted(state.versions),
             "notice": self.watch.notice,
+            "speaks": self._speaks_now(),
         }
+
+    def _speaks_now(self) -> dict[str, bool]:
+        self._speaks = self._speaks or languages_spoken(self.engine)  # a data dir has one base model, for good
+        return self._speaks
 
     def learning(self, fresh: bool = True) -> dict[str, Any]:
         """Return what was learned so far, and what is under way; unless `fresh`, up to a second old."""

@@ -56,8 +56,8 @@ def check_text(text: Any, what: str) -> None:
 
 
 def title_of(text: str) -> str:
-    """Make a title out of the first words of a message."""
-    line = " ".join(text.split())
+    """Make a title out of the first words of a message; what stands below a blank line may be a whole file."""
+    line = " ".join(text.strip().split("\n\n")[0].split())
     return line if len(line) <= _TITLE_LENGTH else line[: _TITLE_LENGTH - 1].rstrip() + "…"
 
 

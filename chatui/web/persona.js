@@ -22,6 +22,7 @@ const nameOf = (it) => it.persona ? (it.shipped ? rpWord('persona_' + it.persona
 window.rpOpening = (value) => {
   const before = JSON.stringify(opening);
   opening = value;
+  document.body.dataset.chat = value.conv ? 'old' : 'new';
   button.textContent = nameOf(value);
   button.title = rpWord('persona_title');
   button.classList.toggle('on', value.persona !== '' || Object.keys(value.sampling).length > 0);
@@ -107,7 +108,7 @@ function draw() {
 }
 
 async function open() {
-  known = await server.personas(document.documentElement.lang);
+  known = await server.personas(rpSpoken);
   draw();
   panel.hidden = false;
   const place = button.getBoundingClientRect();

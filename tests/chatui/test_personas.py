@@ -8,6 +8,7 @@ from gradio_client import Client
 from chatui.engine.protocol import Sampling
 from chatui.personas import SHIPPED, known_personas, opening_with
 from chatui.replies import Replies
+from chatui.speaks import languages_spoken
 from chatui.words import LANGUAGES
 from feedback.errors import NotFound
 from feedback.records import Opening
@@ -91,6 +92,11 @@ def test_personas_over_the_endpoints(data: DataSettings) -> None:
         assert len(client.predict(api_name="/personas")["personas"]) == 5
 
 
+def test_a_language_that_is_cut_into_bytes_was_not_taught() -> None:
+    engine = ScriptedEngine([])  # counts bytes: three for a Chinese character
+    assert languages_spoken(engine) == {"en": True, "zh": False}
+
+
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 def test_a_persona_is_chosen_made_and_tuned_in_the_browser(data: DataSettings) -> None:
     with served(data) as running, chromium() as browser:
@@ -139,3 +145,40 @@ def test_a_persona_is_chosen_made_and_tuned_in_the_browser(data: DataSettings) -
         page.click("#rp-new")
         page.locator(".rp-persona", has_text="No persona").wait_for()
         assert page.locator("#rp-limits").inner_text() == ""
+
+        chinese = browser.new_page(locale="zh-CN")
+        chinese.goto(running.url)
+        chinese.locator(".rp-persona", has_text="无角色").click()
+        chinese.locator(".rp-pick", has_text="健康信息").wait_for()
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+def test_text_files_are_sent_with_a_message_and_a_language_that_was_not_taught_is_told(data: DataSettings) -> None:
+    with served(data) as running, chromium() as browser:
+        running.app.replies.engine = engine = ScriptedEngine(["Read ", "it."])
+        page = browser.new_page(viewport={"width": 1280, "height": 800}, locale="zh-CN")
+        page.goto(running.url)
+        page.locator("#rp-speaks", has_text="中文").wait_for()
+
+        page.set_input_files("#rp-files input[type=file]", {"name": "a.bin", "mimeType": "x/y", "buffer": b"a\x00b"})
+        page.locator(".rp-file.bad", has_text="a.bin").wait_for()
+        long = {"name": "long.txt", "mimeType": "text/plain", "buffer": b"x" * 100_001}
+        page.set_input_files("#rp-files input[type=file]", long)
+        page.locator(".rp-file.bad", has_text="long.txt").wait_for()
+        dropped = """() => {
+          const data = new DataTransfer();
+          data.items.add(new File(['tea\\n```\\n  milk\\n'], 'list.md', { type: 'text/markdown' }));
+          document.body.dispatchEvent(new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true }));
+        }"""
+        page.evaluate(dropped)
+        page.locator(".rp-file:not(.bad)", has_text="list.md").wait_for()
+        page.fill("#rp-ask textarea", "What is on it?")
+        page.keyboard.press("Enter")
+        page.locator(".bot-row", has_text="Read it.").wait_for()
+        assert engine.asked[-1] == [("user", "What is on it?\n\nlist.md\n````\ntea\n```\n  milk\n````")]
+        assert page.locator(".rp-file").count() == 0
+        assert page.locator("#rp-speaks").is_hidden()
+        page.fill("#rp-ask textarea", "And now?")
+        page.keyboard.press("Enter")
+        page.locator(".bot-row").nth(1).wait_for()
+        assert engine.asked[-1][-1] == ("user", "And now?")
