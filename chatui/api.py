@@ -10,6 +10,10 @@ import gradio as gr
 from chatui.handlers import UPDATES_PER_S, in_thread, told, until_ready
 from chatui.personas import known_personas, opening_with
 from chatui.replies import Live, Replies
+from chatui.temporary import TemporaryChats
+from feedback.errors import BadInput
+from feedback.formats import ROLES
+from feedback.messages import check_text
 from feedback.personas import checked_sampling
 from feedback.records import Found
 from feedback.store import Store
@@ -17,16 +21,16 @@ from feedback.store import Store
 NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
     "conversations", "search", "rename", "delete", "undelete", "show_correction", "personas", "keep_persona",
-    "drop_persona", "sampling",
+    "drop_persona", "sampling", "temporary",
 )  # fmt: skip
 
 
 class Api:
     """One method per endpoint, named like it."""
 
-    def __init__(self, store: Store, replies: Replies):
-        """Answer from `store`; write replies with `replies`."""
-        self.store, self.replies = store, replies
+    def __init__(self, store: Store, replies: Replies, temporary: TemporaryChats):
+        """Answer from `store`; write replies with `replies`, those that are not kept with `temporary`."""
+        self.store, self.replies, self._temporary = store, replies, temporary
 
     def register(self) -> None:
         """Add the endpoints to the Blocks being built."""
@@ -102,6 +106,27 @@ class Api:
             if not running:
                 break
             await asyncio.sleep(1 / UPDATES_PER_S)
+        if live.error:
+            raise gr.Error(live.error, title="", print_exception=False)
+
+    async def temporary(
+        self, messages: list[dict[str, str]], sampling: dict[str, Any] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Stream the reply to messages that the caller keeps; nothing of it is written down here."""
+        turns = told(_turns)(messages)
+        settings = replace(self.replies.sampling, **told(checked_sampling)(sampling))
+        await until_ready(self.replies.engine)
+        live = await in_thread(told(self._temporary.answer), turns, settings)
+        try:
+            while True:
+                live.follow()
+                running = live.running
+                yield {"text": live.text, "status": live.status, "version": live.generation.version}
+                if not running:
+                    break
+                await asyncio.sleep(1 / UPDATES_PER_S)
+        finally:
+            live.generation.cancel()  # nobody else can pick it up again
         if live.error:
             raise gr.Error(live.error, title="", print_exception=False)
 
@@ -186,6 +211,21 @@ class Api:
             "comment": m.comment,
             "correction": m.correction,
         }
+
+
+def _turns(messages: Any) -> list[tuple[str, str]]:
+    """Read messages as (role, content). Raises BadInput unless they end with a user's."""
+    turns = []
+    for message in messages if isinstance(messages, list) else [messages]:
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise BadInput(
+                f"The message {message!r} has no known role; give one of {', '.join(ROLES)}, and its content."
+            )
+        check_text(message.get("content"), "message")
+        turns.append((message["role"], message["content"]))
+    if not turns or turns[-1][0] != "user":
+        raise BadInput("The last message must be the user's; there is nothing to reply to.")
+    return turns
 
 
 def _listed(found: Found) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from chatui.engine.protocol import Engine, EngineError
 from chatui.markdown import as_markdown
 from chatui.replies import Live, Replies
 from chatui.tabs import Look, Tabs
+from chatui.temporary import Passing, TemporaryChats, is_temporary
 from chatui.views import Views, with_text
 from chatui.words import language_of, words
 from feedback.errors import NotFound, RapportError
 from feedback.formats import line_of
+from feedback.records import Opening
 from feedback.schema import LOCAL
 from feedback.store import Store
 
@@ -33,9 +35,9 @@ Parts = tuple[Any, ...]  # chat rows, what stands beside them, composer, list of
 class Handlers:
     """The page's events, one method each."""
 
-    def __init__(self, store: Store, replies: Replies, views: Views):
-        """Act on `store` and `replies`; draw with `views`."""
-        self.store, self.replies, self.views = store, replies, views
+    def __init__(self, store: Store, replies: Replies, views: Views, temporary: TemporaryChats):
+        """Act on `store`, `replies` and `temporary` chats; draw with `views`."""
+        self.store, self.replies, self.views, self.temporary = store, replies, views, temporary
         self.tabs = Tabs()
 
     # --- the chat
@@ -59,6 +61,7 @@ class Handlers:
         return (
             gr.update(value=say["new_chat"]),
             gr.update(value=say["learning"]),
+            gr.update(value=say["temporary"]),
             gr.update(value=say["language"]),
             gr.update(placeholder=say["search"]),
             gr.update(placeholder=say["ask"]),
@@ -68,15 +71,31 @@ class Handlers:
 
     async def open(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A past conversation was chosen."""
-        look = self.tabs.open(request.session_hash or "", event._data["id"])
+        look = self.turn(request, event._data["id"])
         async for parts in self._tail(request, look):
             yield parts
 
     async def new(self, request: gr.Request) -> AsyncIterator[Parts]:
         """A new conversation was asked for; it is opened with its first message."""
-        look = self.tabs.open(request.session_hash or "", None)
+        look = self.turn(request, None)
         async for parts in self._tail(request, look):
             yield parts
+
+    def open_temporary(self, request: gr.Request) -> Parts:
+        """A temporary chat was asked for, or its end."""
+        look = self.tabs.get(request.session_hash or "")
+        chat = None if is_temporary(look.conversation_id) else self.temporary.open(look.opening)
+        return self.parts(self.turn(request, chat))
+
+    def leave(self, request: gr.Request) -> None:
+        """A tab was closed."""
+        self.temporary.forget(self.tabs.get(request.session_hash or "").conversation_id)
+
+    def turn(self, request: gr.Request, conversation: str | None, opening: Opening | None = None) -> Look:
+        """Turn a tab to another conversation; a temporary chat that it leaves is forgotten."""
+        session = request.session_hash or ""
+        self.temporary.forget(self.tabs.get(session).conversation_id)
+        return self.tabs.open(session, conversation, opening)
 
     async def send(self, text: str, request: gr.Request) -> AsyncIterator[Parts]:
         """Something was said. If it cannot be taken, it goes back into the composer."""
@@ -89,9 +108,12 @@ class Handlers:
         try:
             if self.replies.engine.state().phase == "loading":
                 raise EngineError("The model is still loading; send it again in a moment.")
-            if conversation is None:
+            if is_temporary(conversation):
+                await in_thread(self.temporary.send, conversation, text)
+            elif conversation is None:
                 conversation = await in_thread(self.store.new_conversation, LOCAL, look.opening)
-            await in_thread(self.replies.send, conversation, text)
+            if not is_temporary(conversation):
+                await in_thread(self.replies.send, conversation, text)
         except (RapportError, EngineError) as error:
             gr.Warning(str(error), title="")
             yield SKIP, SKIP, gr.update(value=text), SKIP
@@ -135,7 +157,9 @@ class Handlers:
     def stop(self, request: gr.Request) -> None:
         """End the reply of the conversation shown, and no other."""
         conversation = self.tabs.get(request.session_hash or "").conversation_id
-        if conversation:
+        if conversation and is_temporary(conversation):
+            self.temporary.stop(conversation)
+        elif conversation:
             self.replies.stop(conversation)
 
     def rate(self, request: gr.Request, event: gr.EventData) -> Any:
@@ -155,9 +179,12 @@ class Handlers:
         async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
-    def raw(self, message_id: str) -> str:
-        """Give a message's text as it is stored, for copying and correcting."""
-        return self.store.message(message_id).content
+    def raw(self, asked: list[str]) -> str:
+        """Give a message's text as it is stored, for copying and correcting; asked for by conversation and message."""
+        chat = self.temporary.get(asked[0])
+        if chat:
+            return next((m.content for m in chat.said if m.id == asked[1]), "")
+        return self.store.message(asked[1]).content
 
     def copied(self, event: gr.EventData) -> None:
         """A reply was copied."""
@@ -266,6 +293,12 @@ class Handlers:
         composer = gr.update(submit_btn=not beside["running"], stop_btn=beside["running"])
         return rows, beside, composer, self.views.list(look)
 
+    def _live(self, look: Look) -> Live | Passing | None:
+        chat = self.temporary.get(look.conversation_id)
+        if chat:
+            return chat.live if chat.live and chat.live.running else None
+        return self.replies.live(look.conversation_id) if look.conversation_id else None
+
     def _list(self, request: gr.Request) -> Any:
         return self.views.list(self.tabs.get(request.session_hash or ""))
 
@@ -283,7 +316,7 @@ class Handlers:
     async def _tail(self, request: gr.Request, look: Look) -> AsyncIterator[Parts]:
         """Send the conversation, then the growing reply until it ends or the tab moves on."""
         session = request.session_hash or ""
-        live = self.replies.live(look.conversation_id) if look.conversation_id else None
+        live = self._live(look)
         parts = await in_thread(self.parts, look, True)
         yield parts
         if live is None:

@@ -32,6 +32,7 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
                     apply_default_css=False,
                 )
                 panel = persona_panel.build(personas)
+                temporary = gr.Button(say["temporary"], elem_id="rp-temporary")
                 language = gr.Button(say["language"], elem_id="rp-language")
                 keys = gr.Button("?", elem_id="rp-help")
                 switch = gr.Button("◐", elem_id="rp-theme")
@@ -40,11 +41,13 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
         chat_tab.wire(tab, demo, handlers)
         persona_panel.wire(panel, tab, personas)
         learning_tab.wire(view, handlers)
+        temporary.click(handlers.open_temporary, None, tab.parts, **chat_tab.AT_ONCE)
+        demo.unload(handlers.leave)
         switch.click(None, None, None, js="() => rpTheme()", api_visibility="private")
         sidebar.learning.click(None, None, None, js="() => rpView('learn')", api_visibility="private")
         language.click(None, None, None, js="() => rpLanguage()", api_visibility="private")
         keys.click(None, None, None, js="() => rpKeys()", api_visibility="private")
-        greeted = [sidebar.new, sidebar.learning, language, tab.search, tab.composer, tab.rows, tab.note]
+        greeted = [sidebar.new, sidebar.learning, temporary, language, tab.search, tab.composer, tab.rows, tab.note]
         demo.load(handlers.greet, None, greeted, queue=False, **chat_tab.QUIET)
         everything = [*tab.parts, pill, view]
         demo.load(handlers.status, None, [pill, view], queue=False, **chat_tab.QUIET)

@@ -11,6 +11,8 @@ from chatui.replies import Live, Replies, is_given
 from chatui.serving import ServingWatch
 from chatui.speaks import languages_spoken
 from chatui.tabs import Look
+from chatui.temporary import Passing, TemporaryChats, is_temporary
+from feedback.errors import NotFound
 from feedback.records import Found, RunLine, Said, VersionLine
 from feedback.store import Store
 
@@ -20,9 +22,18 @@ Message = dict[str, Any]
 class Views:
     """Draws the record for the page."""
 
-    def __init__(self, store: Store, replies: Replies, engine: Engine, watch: ServingWatch, learner: Learner):
+    def __init__(
+        self,
+        store: Store,
+        replies: Replies,
+        engine: Engine,
+        watch: ServingWatch,
+        learner: Learner,
+        temporary: TemporaryChats,
+    ):
         """Draw `store`, with what the others know of this moment."""
         self.store, self.replies, self.engine, self.watch, self.learner = store, replies, engine, watch, learner
+        self.temporary = temporary
         self._speaks: dict[str, bool] = {}
         self._learning: tuple[float, dict[str, Any]] = (float("-inf"), {})
 
@@ -31,6 +42,8 @@ class Views:
         if look.conversation_id is None:
             opening = shown_opening(self.store, look.opening)
             return [], {"conv": None, "running": False, "tail": tail, "more": 0, "msgs": [], **opening}
+        if is_temporary(look.conversation_id):
+            return self._temporary(look, tail)
         whole = self.store.history(look.conversation_id)
         path = [m for m in whole if m.role != "system"]  # told by the persona's panel instead
         live = self.replies.live(look.conversation_id)
@@ -45,6 +58,21 @@ class Views:
             **shown_opening(self.store, self.store.opening(look.conversation_id)),
         }
         return rows(shown, live), value
+
+    def _temporary(self, look: Look, tail: bool) -> tuple[list[Message], dict[str, Any]]:
+        chat = self.temporary.get(look.conversation_id)
+        if chat is None:
+            raise NotFound("This temporary chat is gone; open a new one.")
+        value = {
+            "conv": look.conversation_id,
+            "temporary": True,
+            "running": chat.live is not None and chat.live.running,
+            "tail": tail,
+            "more": 0,
+            "msgs": [{**_beside(m), "left_out": 0} for m in chat.said],
+            **shown_opening(self.store, chat.opening),
+        }
+        return rows(chat.said, chat.live), value
 
     def list(self, look: Look) -> dict[str, Any]:
         """Return the list of past conversations."""
@@ -101,7 +129,7 @@ def _entry(found: Found) -> dict[str, Any]:
     }
 
 
-def rows(messages: Sequence[Said], live: Live | None) -> list[Message]:
+def rows(messages: Sequence[Said], live: Live | Passing | None) -> list[Message]:
     """Write messages as the Chatbot takes them; the text of a running reply is the live one.
 
     As a list of parts the text is shown to the letter; a plain string would be dedented.

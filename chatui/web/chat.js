@@ -87,6 +87,7 @@ function fill(bar, m) {
   bar.className = 'rp-fx' + (m.role === 'user' ? ' mine' : '') + (m.status === 'running' ? ' busy' : '');
   const line = make('div', 'rp-line');
   if (m.status === 'running') line.append(make('span', 'rp-dot'), ...badge(m));
+  else if (props.value.temporary) line.append(button('copy'), ...(m.role === 'user' ? [] : badge(m)), ...notes(m)); // not rated: it is not kept
   else if (m.role === 'user') line.append(...steps(m), button('copy'), button('edit'));
   else if (m.status === 'error') line.append(button('regenerate'), ...steps(m), ...notes(m));
   else line.append(button('copy'), button('up', m.rating === 1), button('down', m.rating === -1),
@@ -257,13 +258,13 @@ const drafts = {}; // by message id, until the page shows them as kept: a refusa
 
 async function edit(bar, m) {
   const row = bar.closest('.message-row');
-  const text = drafts[m.id] ?? m.correction ?? await server.raw(m.id);
+  const text = drafts[m.id] ?? m.correction ?? await server.raw([props.value.conv, m.id]);
   if (row.dataset.editing || bar.dataset.id !== m.id) return; // opened already, or the row shows another message now
   row.dataset.editing = '1';
   const height = row.querySelector('.message').offsetHeight;
   const box = make('div', 'rp-edit'), area = make('textarea'), foot = make('div');
   area.value = text;
-  const original = m.role === 'user' ? null : await server.raw(m.id), compared = make('div', 'rp-changes');
+  const original = m.role === 'user' ? null : await server.raw([props.value.conv, m.id]), compared = make('div', 'rp-changes');
   const compare = () => {
     compared.hidden = original === null || area.value === original;
     if (!compared.hidden) compared.replaceChildren(...changes(original, area.value));
@@ -312,8 +313,8 @@ async function act(name, bar) {
   const m = message(bar.dataset.id);
   if (!m) return;
   if (name === 'copy') {
-    if (m.role === 'assistant') trigger('copied', { id: m.id });
-    await toClipboard(m.correction ?? await server.raw(m.id));
+    if (m.role === 'assistant' && !props.value.temporary) trigger('copied', { id: m.id });
+    await toClipboard(m.correction ?? await server.raw([props.value.conv, m.id]));
     const icon = bar.querySelector('[data-act=copy]');
     icon.innerHTML = ICONS.done;
     setTimeout(() => { icon.innerHTML = ICONS.copy; }, 1200);
@@ -376,7 +377,7 @@ document.addEventListener('keydown', (event) => {
   else if (isTyping() || control || event.altKey || document.body.dataset.view !== 'chat') return;
   else if (key === '/') focus('#rp-ask textarea');
   else if (key === '?') showKeys();
-  else if (ON_LAST_REPLY[key]) {
+  else if (ON_LAST_REPLY[key] && !props.value?.temporary) {
     const bar = [...element.querySelectorAll('.bot-row .rp-fx:not(.busy)')].pop();
     if (bar) { event.preventDefault(); act(ON_LAST_REPLY[key], bar); }
   }
@@ -394,7 +395,7 @@ function changed() {
   if (value.conv !== shown) {
     shown = value.conv;
     const address = new URL(location);
-    if (value.conv) address.searchParams.set('c', value.conv); else address.searchParams.delete('c');
+    if (value.conv && !value.temporary) address.searchParams.set('c', value.conv); else address.searchParams.delete('c');
     history.replaceState(history.state, '', address);
     closeCard();
     follow.restart();

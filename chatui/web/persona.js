@@ -27,7 +27,11 @@ window.rpOpening = (value) => {
   button.title = rpWord('persona_title');
   button.classList.toggle('on', value.persona !== '' || Object.keys(value.sampling).length > 0);
   const limits = document.querySelector('#rp-limits');
-  if (limits) limits.textContent = value.shipped && value.persona === 'health' ? rpWord('persona_health_about') : '';
+  document.body.dataset.temporary = value.temporary ? 'yes' : 'no';
+  if (limits) {
+    limits.textContent = [value.temporary && rpWord('temporary_hint'),
+      value.shipped && value.persona === 'health' && rpWord('persona_health_about')].filter(Boolean).join(' ');
+  }
   if (!panel.hidden && JSON.stringify(value) !== before && !panel.querySelector('form')) draw();
 };
 
