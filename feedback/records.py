@@ -77,7 +77,8 @@ class Feedback:
     """A reply that somebody thumbed or corrected, with all that a training pair needs to know about it.
 
     `prompt` is what the model was given, in the wording it was given; for an imported reply, the
-    messages above it. `ratings` maps rater to +1 / -1; `changed_at` is the newest of thumb and correction.
+    messages above it. `ratings` maps rater to +1 / -1; `changed_at` is the newest of thumb, correction
+    and a reviewer's approval.
     """
 
     message_id: str
@@ -92,6 +93,32 @@ class Feedback:
     correction: str | None
     correction_id: int | None
     changed_at: datetime
+    verdict: str | None = None  # a reviewer's: approved or rejected
+
+
+@dataclass(frozen=True)
+class Thumb:
+    """One rater's thumb on a reply, as a reviewer sees it."""
+
+    rater: str
+    value: int
+    reasons: tuple[str, ...]
+    comment: str
+
+
+@dataclass(frozen=True)
+class ReviewItem:
+    """A reply that waits for a reviewer, with what was asked and what is thought of it."""
+
+    message_id: str
+    conversation_id: str
+    question: str
+    content: str
+    version: int | None
+    created_at: datetime
+    thumbs: tuple[Thumb, ...]
+    correction: str | None
+    signals: tuple[str, ...]
 
 
 @dataclass(frozen=True)

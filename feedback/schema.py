@@ -176,6 +176,20 @@ class Correction(Base):
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
+class Review(Base):
+    """A reviewer's verdict on a reply, append-only; the newest row of a reply counts.
+
+    Verdict: approved (as it stands it may teach), rejected (it is never trained on), None for taken back.
+    """
+
+    __tablename__ = "reviews"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    reviewer_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    verdict: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
 class Preference(Base):
     """One reply was chosen over another."""
 
@@ -227,7 +241,7 @@ class Dataset(Base):
 
 
 class TrainingPair(Base):
-    """One usable reply in one dataset. Kind: correction or thumb_up; split: train, validation or held_out."""
+    """One usable reply in one dataset. Kind: correction, approved or thumb_up; split: train, validation or held_out."""
 
     __tablename__ = "training_pairs"
     __table_args__ = (Index("ix_training_pairs_dataset_split", "dataset_id", "split"),)

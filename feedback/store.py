@@ -12,11 +12,12 @@ from feedback.exchange import Exchange
 from feedback.learning import Learning
 from feedback.personas import Personas
 from feedback.ratings import Ratings, person
+from feedback.reviews import Reviews
 from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
 
 
-class Store(Conversations, Personas, Turns, Ratings, Learning, Exchange):
+class Store(Conversations, Personas, Turns, Ratings, Reviews, Learning, Exchange):
     """The record of one data dir (or one database)."""
 
     @classmethod

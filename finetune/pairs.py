@@ -4,7 +4,9 @@ Rules, in the order in which they are asked; every reply with feedback is counte
 
 | rule | takes or rejects |
 |---|---|
+| reviewer_rejected | rejects: a reviewer said that it must not teach |
 | correction | takes what the reply should have said, as if the model had said it |
+| approved | takes the reply as it is: a reviewer said so, whatever the thumbs |
 | thumb_up | takes the reply as it is |
 | disputed | rejects: raters disagree, none outweighs the other |
 | thumb_down | rejects: nobody said what would have been right |
@@ -23,8 +25,17 @@ from dataclasses import dataclass
 from feedback.records import Feedback
 from finetune.model import ChatTemplate, TemplateRefuses
 
-TAKES = ("correction", "thumb_up")
-REJECTS = ("disputed", "thumb_down", "unfinished", "empty", "template_refuses", "too_long", "duplicate")
+TAKES = ("correction", "approved", "thumb_up")
+REJECTS = (
+    "reviewer_rejected",
+    "disputed",
+    "thumb_down",
+    "unfinished",
+    "empty",
+    "template_refuses",
+    "too_long",
+    "duplicate",
+)
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 0.15
 VALIDATION_SHARE = 0.1
 
@@ -49,15 +60,19 @@ class TrainingPair:
 def judge(feedback: Feedback) -> str:
     """Name the rule that takes or rejects a reply, as far as the record alone can tell."""
     vote = sum(feedback.ratings.values())
+    approved = feedback.verdict == "approved"
+    if feedback.verdict == "rejected":
+        return "reviewer_rejected"
     if feedback.correction is not None:
         return "correction" if feedback.correction.strip() else "empty"
-    if vote == 0:
+    if vote == 0 and not approved:
         return "disputed"
-    if vote < 0:
+    if vote < 0 and not approved:
         return "thumb_down"
     if feedback.status not in ("complete", "stopped"):
         return "unfinished"
-    return "thumb_up" if feedback.content.strip() else "empty"
+    takes = "approved" if approved else "thumb_up"
+    return takes if feedback.content.strip() else "empty"
 
 
 def pair_of(feedback: Feedback, kind: str) -> TrainingPair:

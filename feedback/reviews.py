@@ -1,0 +1,176 @@
+"""Verbs on reviews: the queue of replies that a reviewer should look at, and the verdict on each."""
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, func, not_, or_, select
+from sqlalchemy.orm import Session
+
+from feedback.errors import BadInput
+from feedback.messages import current_corrections, current_reviews, find, in_batches, newest_reviews
+from feedback.ratings import newest_corrections, person, ratable
+from feedback.records import ReviewItem, Thumb
+from feedback.schema import LOCAL, Conversation, Correction, Message, Rating, Reply, Review, Signal
+from feedback.sessions import Sessions
+
+KINDS = ("unrated", "doubtful", "disputed", "corrected")
+VERDICTS = ("approved", "rejected")
+
+
+@dataclass(frozen=True)
+class ReviewFilter:
+    """Which replies a reviewer wants to see; None is all. Times are those at which the replies were written."""
+
+    version: int | None = None
+    rater: str | None = None
+    reason: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+
+
+class Reviews(Sessions):
+    """A reviewer's queue and verdicts."""
+
+    def review(self, message_id: str, verdict: str, reviewer: str = LOCAL) -> None:
+        """Keep a verdict on a reply: approved, rejected, or "" to take it back. Raises NotFound, BadInput."""
+        if verdict not in (*VERDICTS, ""):
+            raise BadInput(
+                f"The verdict {verdict!r} is not known; give approved, rejected, or nothing to take it back."
+            )
+        with self.writing() as session:
+            message = ratable(session, message_id)
+            if message.status == "running":
+                raise BadInput("This reply is still being written; wait for its end, then review it.")
+            before = current_reviews(session, [message.id]).get(message.id)
+            if (before.verdict if before else None) != (verdict or None):
+                person(session, reviewer)
+                session.add(Review(message_id=message.id, reviewer_id=reviewer, verdict=verdict or None))
+
+    def review_queue(
+        self, kind: str, wanted: ReviewFilter | None = None, leave_out: Sequence[str] = (), limit: int = 20
+    ) -> list[ReviewItem]:
+        """List the replies of a kind that wait for a verdict, newest first, but for those skipped. Raises BadInput.
+
+        Kinds: `unrated`, nobody has thumbed or corrected it; `doubtful`, what people did speaks against what they
+        said (regenerated, stopped or asked again without a thumb down, or a thumb up on a reply that was cut off or
+        corrected); `disputed`, raters disagree; `corrected`. A thumb or a correction that is newer than the verdict
+        brings a reply back.
+        """
+        with self.reading() as session:
+            query = _waiting(kind, wanted or ReviewFilter())
+            if leave_out:
+                query = query.where(Message.id.not_in(list(leave_out)[:500]))
+            order = query.order_by(Message.created_at.desc(), Message.id).limit(limit)
+            return _items(session, list(session.scalars(order)))
+
+    def review_counts(self, wanted: ReviewFilter | None = None) -> dict[str, int]:
+        """Count what waits for a verdict, by kind; a reply may be of several kinds."""
+        with self.reading() as session:
+            counts = (select(func.count()).select_from(_waiting(k, wanted or ReviewFilter()).subquery()) for k in KINDS)
+            return {kind: session.scalar(query) or 0 for kind, query in zip(KINDS, counts, strict=True)}
+
+    def review_choices(self) -> dict[str, list[Any]]:
+        """List what can be filtered by: versions that wrote replies, raters, and reasons."""
+        with self.reading() as session:
+            versions = list(session.scalars(select(Reply.version).distinct().order_by(Reply.version)))
+            thumbs = select(Rating.rater_id).where(Rating.value != 0)
+            raters = sorted(set(session.scalars(thumbs.union(select(Correction.author_id)))))
+            given = session.scalars(select(cast(Rating.reasons, String)).where(Rating.value != 0).distinct())
+            reasons = sorted({reason for text in given for reason in json.loads(text)})
+            return {"versions": versions, "raters": raters, "reasons": reasons}
+
+
+def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
+    if kind not in KINDS:
+        raise BadInput(f"The kind {kind!r} is not known; {', '.join(KINDS)} are.")
+    newer = or_(
+        exists().where(Rating.message_id == Message.id, Rating.updated_at > Review.created_at),
+        exists().where(Correction.message_id == Message.id, Correction.created_at > Review.created_at),
+    )
+    judged = exists().where(
+        Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict.is_not(None), not_(newer)
+    )
+    return (
+        select(Message)
+        .join(Conversation, Conversation.id == Message.conversation_id)
+        .where(
+            Conversation.deleted_at.is_(None),
+            Message.role == "assistant",
+            Message.status.in_(("complete", "stopped", "interrupted")),
+            Message.content != "",
+            _is(kind),
+            not_(judged),
+            *_narrowed(wanted),
+        )
+    )
+
+
+def _thumbed(*values: int) -> ColumnElement[bool]:
+    return exists().where(Rating.message_id == Message.id, Rating.value.in_(values))
+
+
+def _is(kind: str) -> ColumnElement[bool]:
+    newest = Correction.id.in_(newest_corrections())
+    corrected = exists().where(Correction.message_id == Message.id, newest, Correction.text.is_not(None))
+    if kind == "unrated":
+        return and_(not_(_thumbed(1, -1)), not_(corrected))
+    if kind == "disputed":
+        return and_(_thumbed(1), _thumbed(-1))
+    if kind == "corrected":
+        return corrected
+    against = or_(
+        exists().where(Signal.message_id == Message.id, Signal.kind.in_(("regenerated", "stopped"))),
+        exists().where(Signal.message_id == Message.parent_id, Signal.kind == "edited"),
+    )
+    contradicted = and_(_thumbed(1), or_(corrected, Message.finish == "length"))
+    return or_(and_(against, not_(_thumbed(-1)), not_(corrected)), contradicted)
+
+
+def _narrowed(wanted: ReviewFilter) -> Iterable[ColumnElement[bool]]:
+    if wanted.version is not None:
+        yield exists().where(Reply.message_id == Message.id, Reply.version == wanted.version)
+    if wanted.rater is not None:
+        yield or_(
+            exists().where(Rating.message_id == Message.id, Rating.value != 0, Rating.rater_id == wanted.rater),
+            exists().where(Correction.message_id == Message.id, Correction.author_id == wanted.rater),
+        )
+    if wanted.reason is not None:
+        held = cast(Rating.reasons, String).contains(json.dumps(wanted.reason), autoescape=True)
+        yield exists().where(Rating.message_id == Message.id, Rating.value != 0, held)
+    if wanted.since is not None:
+        yield Message.created_at >= wanted.since
+    if wanted.until is not None:
+        yield Message.created_at < wanted.until
+
+
+def _items(session: Session, messages: Sequence[Message]) -> list[ReviewItem]:
+    ids = [m.id for m in messages]
+    replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
+    corrections = current_corrections(session, ids)
+    thumbs: dict[str, list[Thumb]] = {}
+    for rating in in_batches(session, Rating, Rating.message_id, ids):
+        if rating.value:
+            thumb = Thumb(rating.rater_id, rating.value, tuple(rating.reasons), rating.comment)
+            thumbs.setdefault(rating.message_id, []).append(thumb)
+    signals: dict[str, list[str]] = {}
+    parents = {m.parent_id: m.id for m in messages if m.parent_id}
+    for signal in in_batches(session, Signal, Signal.message_id, [*ids, *parents]):
+        if signal.message_id in ids or signal.kind == "edited":
+            signals.setdefault(parents.get(signal.message_id, signal.message_id), []).append(signal.kind)
+    return [
+        ReviewItem(
+            message_id=m.id,
+            conversation_id=m.conversation_id,
+            question=find(session, Message, m.parent_id).content if m.parent_id else "",
+            content=m.content,
+            version=replies[m.id].version if m.id in replies else None,
+            created_at=m.created_at,
+            thumbs=tuple(thumbs.get(m.id, ())),
+            correction=corrections[m.id].text if m.id in corrections else None,
+            signals=tuple(sorted(set(signals.get(m.id, ())))),
+        )
+        for m in messages
+    ]
