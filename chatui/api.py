@@ -10,6 +10,7 @@ import gradio as gr
 from chatui.handlers import UPDATES_PER_S, in_thread, told, until_ready
 from chatui.personas import known_personas, opening_with
 from chatui.replies import Live, Replies
+from chatui.review_handlers import queue_of
 from chatui.temporary import TemporaryChats
 from feedback.errors import BadInput
 from feedback.formats import ROLES
@@ -21,7 +22,7 @@ from feedback.store import Store
 NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
     "conversations", "search", "rename", "delete", "undelete", "show_correction", "personas", "keep_persona",
-    "drop_persona", "sampling", "temporary",
+    "drop_persona", "sampling", "temporary", "review_queue", "review",
 )  # fmt: skip
 
 
@@ -201,6 +202,17 @@ class Api:
         """Bring a deleted conversation back."""
         told(self.store.undelete)(conversation_id)
         return {"conversation_id": conversation_id, "deleted": False}
+
+    def review_queue(
+        self, kind: str = "unrated", filters: dict[str, Any] | None = None, limit: int = 20
+    ) -> dict[str, Any]:
+        """List replies that wait for a reviewer, newest first, and how many there are of each kind."""
+        return told(queue_of)(self.store, kind, filters or {}, max(1, min(int(limit), 200)))
+
+    def review(self, message_id: str, verdict: str) -> dict[str, Any]:
+        """Keep a reviewer's verdict: approved, rejected (never trained on), or "" to take it back."""
+        told(self.store.review)(message_id, verdict)
+        return {"message_id": message_id, "verdict": verdict}
 
     def _stored(self, message_id: str) -> dict[str, Any]:
         m = self.store.message(message_id)

@@ -46,6 +46,7 @@ class Side:
     conversations: gr.HTML
     new: gr.Button
     search: gr.Textbox
+    reviews: gr.Button
     learning: gr.Button
 
 
@@ -66,8 +67,9 @@ def side(handlers: Handlers) -> Side:
             elem_id="rp-list",
             apply_default_css=False,
         )
+        reviews = gr.Button(say["review"], elem_id="rp-reviews")
         learning = gr.Button(say["learning"], elem_id="rp-learning")
-    return Side(conversations, new, search, learning)
+    return Side(conversations, new, search, reviews, learning)
 
 
 def build(sidebar: Side, handlers: Handlers) -> ChatTab:

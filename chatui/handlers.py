@@ -60,6 +60,7 @@ class Handlers:
         examples = [{"text": say[f"example_{n}"]} for n in range(1, 5)]
         return (
             gr.update(value=say["new_chat"]),
+            gr.update(value=say["review"]),
             gr.update(value=say["learning"]),
             gr.update(value=say["temporary"]),
             gr.update(value=say["language"]),

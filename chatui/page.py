@@ -4,12 +4,13 @@ from typing import Any
 
 import gradio as gr
 
-from chatui import chat_tab, learning_tab, persona_panel
+from chatui import chat_tab, learning_tab, persona_panel, review_tab
 from chatui.api import Api
 from chatui.handlers import Handlers
 from chatui.look import head, theme, web_file
 from chatui.persona_handlers import PersonaHandlers
 from chatui.privacy import middleware
+from chatui.review_handlers import ReviewHandlers
 from chatui.settings import ChatSettings
 from chatui.words import words
 
@@ -37,17 +38,30 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
                 keys = gr.Button("?", elem_id="rp-help")
                 switch = gr.Button("◐", elem_id="rp-theme")
             tab = chat_tab.build(sidebar, handlers)
+            review = review_tab.build()
             view = learning_tab.build()
         chat_tab.wire(tab, demo, handlers)
         persona_panel.wire(panel, tab, personas)
+        review_tab.wire(review, ReviewHandlers(handlers.store))
         learning_tab.wire(view, handlers)
         temporary.click(handlers.open_temporary, None, tab.parts, **chat_tab.AT_ONCE)
         demo.unload(handlers.leave)
         switch.click(None, None, None, js="() => rpTheme()", api_visibility="private")
+        sidebar.reviews.click(None, None, None, js="() => rpView('review')", api_visibility="private")
         sidebar.learning.click(None, None, None, js="() => rpView('learn')", api_visibility="private")
         language.click(None, None, None, js="() => rpLanguage()", api_visibility="private")
         keys.click(None, None, None, js="() => rpKeys()", api_visibility="private")
-        greeted = [sidebar.new, sidebar.learning, temporary, language, tab.search, tab.composer, tab.rows, tab.note]
+        greeted = [
+            sidebar.new,
+            sidebar.reviews,
+            sidebar.learning,
+            temporary,
+            language,
+            tab.search,
+            tab.composer,
+            tab.rows,
+            tab.note,
+        ]
         demo.load(handlers.greet, None, greeted, queue=False, **chat_tab.QUIET)
         everything = [*tab.parts, pill, view]
         demo.load(handlers.status, None, [pill, view], queue=False, **chat_tab.QUIET)

@@ -87,8 +87,8 @@ def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
     if kind not in KINDS:
         raise BadInput(f"The kind {kind!r} is not known; {', '.join(KINDS)} are.")
     newer = or_(
-        exists().where(Rating.message_id == Message.id, Rating.updated_at > Review.created_at),
-        exists().where(Correction.message_id == Message.id, Correction.created_at > Review.created_at),
+        exists().where(Rating.message_id == Review.message_id, Rating.updated_at > Review.created_at),
+        exists().where(Correction.message_id == Review.message_id, Correction.created_at > Review.created_at),
     )
     judged = exists().where(
         Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict.is_not(None), not_(newer)

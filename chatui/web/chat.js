@@ -344,13 +344,14 @@ const KEYS = [
   ['Ctrl + Shift + O', 'key_new'], ['+', 'up'], ['-', 'down'], ['e', 'correct'], ['r', 'regenerate'], ['[', 'previous'],
   [']', 'next'], ['?', 'key_list'],
 ];
+const REVIEW_KEYS = [['a', 'review_approve'], ['x', 'review_reject'], ['e', 'review_amend'], ['s', 'review_skip'], ['u', 'review_undo']];
 const ON_LAST_REPLY = { '+': 'up', '-': 'down', e: 'correct', r: 'regenerate', '[': 'previous', ']': 'next' };
 const keyList = make('dialog', 'rp-keys');
 document.body.append(keyList);
 
 function showKeys() {
   const list = make('dl');
-  for (const [key, word] of KEYS) {
+  for (const [key, word] of document.body.dataset.view === 'review' ? REVIEW_KEYS : KEYS) {
     const term = make('dt');
     term.append(make('kbd', '', key));
     list.append(term, make('dd', '', rpWord(word)));
@@ -374,9 +375,10 @@ document.addEventListener('keydown', (event) => {
     if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
   } else if (control && key.toLowerCase() === 'k') focus('#rp-search input, #rp-search textarea');
   else if (control && event.shiftKey && key.toLowerCase() === 'o') { event.preventDefault(); document.querySelector('#rp-new')?.click(); }
-  else if (isTyping() || control || event.altKey || document.body.dataset.view !== 'chat') return;
-  else if (key === '/') focus('#rp-ask textarea');
+  else if (isTyping() || control || event.altKey) return;
   else if (key === '?') showKeys();
+  else if (document.body.dataset.view !== 'chat') return;
+  else if (key === '/') focus('#rp-ask textarea');
   else if (ON_LAST_REPLY[key] && !props.value?.temporary) {
     const bar = [...element.querySelectorAll('.bot-row .rp-fx:not(.busy)')].pop();
     if (bar) { event.preventDefault(); act(ON_LAST_REPLY[key], bar); }

@@ -83,6 +83,10 @@ def test_a_verdict_takes_a_reply_out_until_it_is_undone_or_something_new_is_said
     store.rate(reply, 1)
     store.rate(reply, -1, rater="ann")
     assert queue(store, "disputed") == {"it"}
+    store.review(reply, "rejected")
+    store.review(reply, "approved")
+    store.rate(taken_in(store, "another"), 1)  # what is said of another reply brings this one back no more
+    assert queue(store, "disputed") == set()
 
 
 def test_what_a_reviewer_rejects_never_teaches_and_what_one_approves_does(store: Store) -> None:

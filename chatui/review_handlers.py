@@ -1,0 +1,82 @@
+"""What the review tab does: the queue, verdicts and corrections. The page sends what it looks for with every event."""
+
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import gradio as gr
+
+from chatui.handlers import told
+from feedback.errors import BadInput
+from feedback.reviews import KINDS, ReviewFilter
+from feedback.store import Store
+
+_AT_ONCE = 10  # replies sent to the page; it asks again with every verdict
+
+
+class ReviewHandlers:
+    """The review tab's events, one method each; each answers with the queue as it is then."""
+
+    def __init__(self, store: Store):
+        """Act on `store`."""
+        self.store = store
+
+    def look(self, event: gr.EventData) -> dict[str, Any]:
+        """The tab was opened, or a kind or a filter was chosen."""
+        return self._queue(event._data["look"])
+
+    def verdict(self, event: gr.EventData) -> dict[str, Any]:
+        """A reply was approved or rejected, or that was taken back."""
+        told(self.store.review)(event._data["id"], event._data["verdict"])
+        return self._queue(event._data["look"])
+
+    def amend(self, event: gr.EventData) -> dict[str, Any]:
+        """A reply was corrected, which settles it too; or that was taken back (`verdict` is then "")."""
+        told(self.store.correct)(event._data["id"], event._data["text"])
+        told(self.store.review)(event._data["id"], event._data["verdict"])
+        return self._queue(event._data["look"])
+
+    def _queue(self, look: dict[str, Any]) -> dict[str, Any]:
+        kind = look.get("kind") or KINDS[0]
+        return {
+            "look": look,
+            "choices": self.store.review_choices(),
+            **told(queue_of)(self.store, kind, look, _AT_ONCE),
+        }
+
+
+def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return a reviewer's queue and the counts of every kind as plain values. Raises BadInput."""
+    wanted = wanted_of(look)
+    items = store.review_queue(kind, wanted, look.get("skipped") or (), limit)
+    drawn = [{**asdict(item), "created_at": item.created_at.isoformat()} for item in items]
+    return {"items": drawn, "counts": store.review_counts(wanted)}
+
+
+def wanted_of(look: dict[str, Any]) -> ReviewFilter:
+    """Read filters as the page and the endpoint give them; empty ones are none. Raises BadInput."""
+    version = look.get("version")
+    until = _day(look.get("until"))
+    return ReviewFilter(
+        version=None if version in (None, "") else _whole(version),
+        rater=look.get("rater") or None,
+        reason=look.get("reason") or None,
+        since=_day(look.get("since")),
+        until=until + timedelta(days=1) if until else None,
+    )
+
+
+def _whole(value: Any) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"The version {value!r} is not known; give its number.") from error
+
+
+def _day(value: Any) -> datetime | None:
+    if not value:
+        return None
+    try:
+        return datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise BadInput(f"The date {value!r} is not known; give it as 2026-01-31.") from error

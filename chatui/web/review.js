@@ -1,0 +1,170 @@
+// The reviewer's queue, one reply at a time: props.value = {look, choices: {versions, raters, reasons}, counts: {kind: n},
+// items: [{message_id, question, content, version, created_at, thumbs: [{rater, value, reasons, comment}], correction,
+// signals}]}. What is looked for lives here and travels with every event; so does what was skipped.
+const look = { kind: 'unrated', version: '', rater: '', reason: '', since: '', until: '', skipped: [] };
+const KINDS = ['unrated', 'doubtful', 'disputed', 'corrected'];
+const done = []; // what this visit did, newest last: {id, undo}
+const box = make('div', 'rp-review');
+element.appendChild(box);
+let editing = false, busyUntil = 0; // a refusal brings no value: after 3 s keys work again
+
+function make(tag, className, text) {
+  const node = document.createElement(tag);
+  if (className) node.className = className;
+  if (text !== undefined) node.textContent = text;
+  return node;
+}
+
+const reasonText = (reason) => { const key = 'reason_' + reason, text = rpWord(key); return text === key ? reason : text; };
+const items = () => (props.value?.items ?? []).filter((item) => !look.skipped.includes(item.message_id));
+const ask = (name, data) => { busyUntil = Date.now() + 3000; editing = false; trigger(name, { ...data, look: { ...look } }); };
+
+// ---- what can be done with a reply; each knows how it is taken back
+
+function judge(item, verdict) {
+  done.push({ undo: () => ask('verdict', { id: item.message_id, verdict: '' }) });
+  ask('verdict', { id: item.message_id, verdict });
+}
+
+function amend(item, text) {
+  const before = item.correction ?? item.content;
+  done.push({ undo: () => ask('amend', { id: item.message_id, text: before, verdict: '' }) });
+  ask('amend', { id: item.message_id, text, verdict: 'approved' });
+}
+
+function skip(item) {
+  look.skipped.push(item.message_id);
+  done.push({ undo: () => { look.skipped = look.skipped.filter((id) => id !== item.message_id); ask('look', {}); } });
+  ask('look', {});
+}
+
+const ACTIONS = {
+  a: ['approve', (item) => judge(item, 'approved')],
+  x: ['reject', (item) => judge(item, 'rejected')],
+  e: ['amend', () => { editing = true; draw(); box.querySelector('.rp-item textarea')?.focus(); }],
+  s: ['skip', skip],
+  u: ['undo', () => { const last = done.pop(); if (last) last.undo(); }],
+};
+
+function act(key) {
+  const item = items()[0];
+  if (Date.now() < busyUntil || editing || (key !== 'u' && !item)) return;
+  ACTIONS[key][1](item);
+}
+
+// ---- drawing
+
+function choice(name, values, label) {
+  const select = make('select');
+  select.append(new Option(rpWord('filter_' + name), ''));
+  for (const value of values) select.append(new Option(label(value), value));
+  select.value = look[name];
+  select.setAttribute('aria-label', rpWord('filter_' + name));
+  select.onchange = () => { look[name] = select.value; ask('look', {}); };
+  return select;
+}
+
+function day(name) {
+  const label = make('label', '', rpWord('filter_' + name)), input = make('input');
+  Object.assign(input, { type: 'date', value: look[name] });
+  input.onchange = () => { look[name] = input.value; ask('look', {}); };
+  label.append(input);
+  return label;
+}
+
+function filters(value) {
+  const row = make('div', 'rp-filters'), all = value.choices;
+  row.append(choice('version', all.versions, (n) => n === 0 ? rpWord('base') : rpWord('version', { n })),
+    choice('rater', all.raters, (name) => name), choice('reason', all.reasons, reasonText), day('since'), day('until'));
+  return row;
+}
+
+function kinds(value) {
+  const row = make('div', 'rp-kinds');
+  for (const kind of KINDS) {
+    const tab = make('button', 'rp-kind', rpWord('kind_' + kind));
+    tab.append(make('i', '', value.counts[kind]));
+    tab.title = rpWord('kind_' + kind + '_about');
+    tab.setAttribute('aria-pressed', look.kind === kind);
+    tab.onclick = () => { look.kind = kind; look.skipped = []; ask('look', {}); };
+    row.append(tab);
+  }
+  return row;
+}
+
+function thumb(given) {
+  const row = make('div', 'rp-thumb ' + (given.value > 0 ? 'up' : 'down'));
+  const said = [rpWord(given.value > 0 ? 'up' : 'down'), ...given.reasons.map(reasonText), ...(given.comment ? [`“${given.comment}”`] : [])].join(' · ');
+  row.append(make('b', '', given.rater), make('span', '', said));
+  return row;
+}
+
+function editor(item) {
+  const area = make('textarea'), foot = make('div', 'rp-do');
+  area.value = item.correction ?? item.content;
+  area.rows = Math.min(14, Math.max(4, area.value.split('\n').length + 1));
+  area.setAttribute('aria-label', rpWord('amend'));
+  const save = make('button', 'rp-main', rpWord('save_correction')), cancel = make('button', '', rpWord('cancel'));
+  save.onclick = () => amend(item, area.value);
+  cancel.onclick = () => { editing = false; draw(); };
+  area.onkeydown = (event) => {
+    event.stopPropagation();
+    if (event.key === 'Escape') cancel.onclick();
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) save.onclick();
+  };
+  foot.append(save, cancel);
+  return [area, foot];
+}
+
+function card(item) {
+  const node = make('article', 'rp-item'), about = make('div', 'rp-about');
+  about.append(make('span', '', new Date(item.created_at).toLocaleString()));
+  if (item.version !== null) about.append(make('span', '', item.version === 0 ? rpWord('base') : rpWord('version', { n: item.version })));
+  for (const signal of item.signals) about.append(make('span', 'rp-tag', rpWord('signal_' + signal)));
+  node.append(about, make('div', 'rp-asked', item.question), make('div', 'rp-answer', item.content));
+  if (item.correction !== null) {
+    const said = make('div', 'rp-said');
+    said.append(make('b', '', rpWord('corrected')), make('span', '', item.correction));
+    node.append(said);
+  }
+  node.append(...item.thumbs.map(thumb), ...(editing ? editor(item) : []));
+  return node;
+}
+
+function buttons() {
+  const row = make('div', 'rp-do');
+  for (const [key, [name]] of Object.entries(ACTIONS)) {
+    const button = make('button', name === 'approve' ? 'rp-main' : '', rpWord('review_' + name));
+    button.dataset.act = name;
+    button.append(make('kbd', '', key));
+    button.disabled = key === 'u' ? !done.length : !items().length;
+    button.onclick = () => act(key);
+    row.append(button);
+  }
+  return row;
+}
+
+function draw() {
+  const value = props.value;
+  if (!value) return;
+  const item = items()[0];
+  const empty = make('div', 'rp-item rp-nothing', rpWord('review_empty'));
+  box.replaceChildren(make('h1', '', rpWord('review')), make('p', 'rp-quiet', rpWord('review_about')), kinds(value), filters(value),
+    item ? card(item) : empty, ...(editing ? [] : [buttons()]));
+}
+
+document.addEventListener('keydown', (event) => {
+  const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName);
+  if (document.body.dataset.view !== 'review' || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (ACTIONS[event.key]) { event.preventDefault(); act(event.key); }
+});
+
+// The queue is asked for whenever the view is opened: others review too.
+let open = false;
+new MutationObserver(() => {
+  const now = document.body.dataset.view === 'review';
+  if (now && !open) ask('look', {});
+  open = now;
+}).observe(document.body, { attributeFilter: ['data-view'] });
+watch('value', () => { busyUntil = 0; if (!editing) draw(); });
+// 'look' 'verdict' 'amend'
