@@ -120,7 +120,7 @@ class Handlers:
             yield SKIP, SKIP, gr.update(value=text), SKIP
             return
         same = self.tabs.get(session).conversation_id == conversation
-        look = self.tabs.again(session) if same else self.tabs.open(session, conversation)
+        look = self.tabs.narrow(session) if same else self.tabs.open(session, conversation)
         async for parts in self._tail(request, look):
             yield parts
 

@@ -58,6 +58,11 @@ class Tabs:
         look = self.get(session)
         return self._set(session, replace(look, epoch=look.epoch + 1))
 
+    def narrow(self, session: str) -> Look:
+        """Begin a new view of the end of the same conversation: every row shown is sent with every update."""
+        look = self.get(session)
+        return self._set(session, replace(look, window=WINDOW, epoch=look.epoch + 1))
+
     def widen(self, session: str) -> Look:
         """Show more of a long conversation."""
         look = self.get(session)

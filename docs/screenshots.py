@@ -108,6 +108,17 @@ def desktop(page: Any, url: str, conversation: str, shade: str) -> None:
     page.click("#rp-learning")
     page.locator(".rp-row progress").wait_for()
     shoot(page, f"learning-{shade}")
+    page.click("#rp-reviews")
+    page.locator(".rp-kind", has_text="Doubtful").click()
+    page.locator(".rp-item").wait_for()
+    page.locator(".rp-kind", has_text="Corrected").click()
+    page.locator(".rp-item .rp-said").wait_for()
+    shoot(page, f"review-{shade}")
+    page.click("#rp-new")
+    page.click("#rp-temporary")
+    page.click(".rp-persona")
+    page.locator(".rp-slide").first.wait_for()
+    shoot(page, f"persona-{shade}")
 
 
 def main() -> int:
