@@ -22,7 +22,7 @@ from feedback.store import Store
 NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
     "conversations", "search", "rename", "delete", "undelete", "show_correction", "personas", "keep_persona",
-    "drop_persona", "sampling", "temporary", "review_queue", "review",
+    "drop_persona", "sampling", "temporary", "review_queue", "review", "compare", "judge",
 )  # fmt: skip
 
 
@@ -131,6 +131,31 @@ class Api:
         if live.error:
             raise gr.Error(live.error, title="", print_exception=False)
 
+    async def compare(self, conversation_id: str, text: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Say something and stream two replies to it, without their versions; `judge` names them."""
+        await until_ready(self.replies.engine)
+        comparison, left, right = await in_thread(told(self.replies.compare), conversation_id, text)
+        while True:
+            running = left.running or right.running
+            sides = {}
+            for name, live in (("left", left), ("right", right)):
+                live.follow()
+                sides[name] = {"message_id": live.message_id, "text": live.text, "status": live.status}
+            yield {"comparison_id": comparison, "user_message_id": left.user_message_id, **sides}
+            if not running:
+                break
+            await asyncio.sleep(1 / UPDATES_PER_S)
+
+    def judge(self, comparison_id: int, outcome: str) -> dict[str, Any]:
+        """Keep which reply was better: left, right, tie or both_bad; answer with the versions of both."""
+        one = told(self.store.judge_comparison)(comparison_id, outcome)
+        return {
+            "comparison_id": one.id,
+            "outcome": one.outcome,
+            "left": {"message_id": one.left_id, "version": one.left_version},
+            "right": {"message_id": one.right_id, "version": one.right_version},
+        }
+
     def stop(self, conversation_id: str) -> dict[str, Any]:
         """End the reply being written in one conversation."""
         told(self.store.history)(conversation_id)
@@ -155,19 +180,21 @@ class Api:
 
     def history(self, conversation_id: str) -> dict[str, Any]:
         """Return the messages shown in a conversation, oldest first."""
-        live = self.replies.live(conversation_id)
+        live = {reply.message_id: reply.text for reply in self.replies.live(conversation_id)}
+        path = told(self.store.history)(conversation_id)
+        kept_back = {key for key, one in self.store.comparisons_of([m.id for m in path]).items() if one.outcome is None}
         messages = [
             {
                 "id": m.id,
                 "parent_id": m.parent_id,
                 "role": m.role,
-                "content": live.text if live and live.message_id == m.id else m.content,
+                "content": live.get(m.id, m.content),
                 "status": m.status,
-                "version": m.version,
+                "version": None if m.id in kept_back else m.version,
                 "rating": m.rating,
                 "correction": m.correction,
             }
-            for m in told(self.store.history)(conversation_id)
+            for m in path
         ]
         return {"messages": messages}
 

@@ -102,6 +102,13 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
         gr.HTML(
             value=None, html_template="", js_on_load=web_file("files.js"), elem_id="rp-files", apply_default_css=False
         )
+        gr.HTML(
+            value=None,
+            html_template="",
+            js_on_load=web_file("compare.js"),
+            elem_id="rp-compare",
+            apply_default_css=False,
+        )
         composer = gr.Textbox(
             placeholder=say["ask"],
             show_label=False,
@@ -118,16 +125,17 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
 
 def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     """Say which handler each event of the chat calls."""
-    said = gr.Textbox(visible=False)
+    said, compare = gr.Textbox(visible=False), gr.Checkbox(visible=False)
     demo.load(handlers.load, None, tab.parts, **_STREAM)
     tab.conversations.open(handlers.open, None, tab.parts, **_STREAM)
     tab.new.click(
         handlers.new, None, tab.parts, js="() => { document.body.dataset.view = 'chat'; rpCloseSide(); }", **_STREAM
     )
     # The composer is emptied in the browser at once; its text travels in a component of its own.
-    tab.composer.submit(
-        None, [tab.composer], [said, tab.composer], js="(text) => [rpWithFiles(text), '']", **QUIET
-    ).then(handlers.send, [said], tab.parts, **_STREAM)
+    taken = "(text) => [rpWithFiles(text), rpComparing(), '']"
+    tab.composer.submit(None, [tab.composer], [said, compare, tab.composer], js=taken, **QUIET).then(
+        handlers.send, [said, compare], tab.parts, **_STREAM
+    )
     tab.composer.stop(handlers.stop, None, None, **AT_ONCE)
     tab.bridge.halt(handlers.stop, None, None, **AT_ONCE)
     tab.bridge.attach(handlers.attach, None, tab.parts, **_STREAM)
@@ -137,6 +145,7 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     tab.bridge.go_on(handlers.go_on, None, tab.parts, **_STREAM)
     tab.bridge.show(handlers.show, None, tab.parts, **_STREAM)
     tab.bridge.show_correction(handlers.show_correction, None, tab.parts, **_STREAM)
+    tab.bridge.judge(handlers.judge, None, tab.parts, **_STREAM)
     tab.bridge.copied(handlers.copied, None, None, **AT_ONCE)
     tab.conversations.rename(handlers.rename, None, tab.conversations, **AT_ONCE)
     tab.conversations.remove(handlers.delete, None, tab.parts, **_STREAM)

@@ -7,7 +7,7 @@ import asyncio
 import functools
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -98,8 +98,8 @@ class Handlers:
         self.temporary.forget(self.tabs.get(session).conversation_id)
         return self.tabs.open(session, conversation, opening)
 
-    async def send(self, text: str, request: gr.Request) -> AsyncIterator[Parts]:
-        """Something was said. If it cannot be taken, it goes back into the composer."""
+    async def send(self, text: str, compare: bool, request: gr.Request) -> AsyncIterator[Parts]:
+        """Something was said, to be replied to once or (`compare`) twice. What cannot be taken goes back."""
         if not (text or "").strip():
             yield SKIP, SKIP, SKIP, SKIP
             return
@@ -114,7 +114,8 @@ class Handlers:
             elif conversation is None:
                 conversation = await in_thread(self.store.new_conversation, LOCAL, look.opening)
             if not is_temporary(conversation):
-                await in_thread(self.replies.send, conversation, text)
+                verb: Callable[..., Any] = self.replies.compare if compare else self.replies.send
+                await in_thread(verb, conversation, text)
         except (RapportError, EngineError) as error:
             gr.Warning(str(error), title="")
             yield SKIP, SKIP, gr.update(value=text), SKIP
@@ -153,6 +154,12 @@ class Handlers:
     async def more(self, request: gr.Request) -> AsyncIterator[Parts]:
         """Earlier messages were asked for."""
         async for parts in self._tail(request, self.tabs.widen(request.session_hash or "")):
+            yield parts
+
+    async def judge(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """One of two replies was chosen, or neither."""
+        await in_thread(told(self.store.judge_comparison), event._data["id"], event._data["outcome"])
+        async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
     def stop(self, request: gr.Request) -> None:
@@ -294,11 +301,11 @@ class Handlers:
         composer = gr.update(submit_btn=not beside["running"], stop_btn=beside["running"])
         return rows, beside, composer, self.views.list(look)
 
-    def _live(self, look: Look) -> Live | Passing | None:
+    def _live(self, look: Look) -> Sequence[Live | Passing]:
         chat = self.temporary.get(look.conversation_id)
         if chat:
-            return chat.live if chat.live and chat.live.running else None
-        return self.replies.live(look.conversation_id) if look.conversation_id else None
+            return [chat.live] if chat.live and chat.live.running else []
+        return self.replies.live(look.conversation_id) if look.conversation_id else []
 
     def _list(self, request: gr.Request) -> Any:
         return self.views.list(self.tabs.get(request.session_hash or ""))
@@ -317,23 +324,27 @@ class Handlers:
     async def _tail(self, request: gr.Request, look: Look) -> AsyncIterator[Parts]:
         """Send the conversation, then the growing reply until it ends or the tab moves on."""
         session = request.session_hash or ""
-        live = self._live(look)
+        writing = self._live(look)
         parts = await in_thread(self.parts, look, True)
         yield parts
-        if live is None:
+        if not writing:
             return
         with self.tabs.following(session):
-            shown = None
-            while live.running and self.tabs.get(session).epoch == look.epoch:
-                live.follow()
-                if live.text != shown:
-                    shown = live.text
-                    yield with_text(parts[0], live.message_id, shown), SKIP, SKIP, SKIP
+            shown: list[str] = []
+            rows = parts[0]
+            while any(live.running for live in writing) and self.tabs.get(session).epoch == look.epoch:
+                for live in writing:
+                    live.follow()
+                if [live.text for live in writing] != shown:
+                    shown = [live.text for live in writing]
+                    for live, text in zip(writing, shown, strict=True):
+                        rows = with_text(rows, live.message_id, text)
+                    yield rows, SKIP, SKIP, SKIP
                 await asyncio.sleep(1 / UPDATES_PER_S)
             if self.tabs.get(session).epoch == look.epoch:
                 yield await in_thread(self.parts, self.tabs.get(session), True)
-        if live.error:
-            gr.Warning(live.error, title="")
+        for error in {live.error for live in writing if live.error}:
+            gr.Warning(error, title="")
 
 
 async def in_thread(function: Callable[..., Result], *args: Any) -> Result:

@@ -97,6 +97,18 @@ class Feedback:
 
 
 @dataclass(frozen=True)
+class Compared:
+    """A comparison of two replies; `outcome` is None until it is judged, and until then nobody is told the versions."""
+
+    id: int
+    left_id: str
+    right_id: str
+    outcome: str | None
+    left_version: int
+    right_version: int
+
+
+@dataclass(frozen=True)
 class Thumb:
     """One rater's thumb on a reply, as a reviewer sees it."""
 

@@ -190,6 +190,19 @@ class Review(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
 
 
+class Comparison(Base):
+    """Two replies to one message, written side by side; outcome: left, right, tie or both_bad, None until judged."""
+
+    __tablename__ = "comparisons"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    left_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    right_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    outcome: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    judged_at: Mapped[datetime | None]
+
+
 class Preference(Base):
     """One reply was chosen over another."""
 

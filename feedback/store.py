@@ -6,6 +6,7 @@ writes.
 
 from typing import Self
 
+from feedback.comparisons import Comparisons
 from feedback.conversations import Conversations
 from feedback.database import Database
 from feedback.exchange import Exchange
@@ -17,7 +18,7 @@ from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
 
 
-class Store(Conversations, Personas, Turns, Ratings, Reviews, Learning, Exchange):
+class Store(Conversations, Personas, Turns, Comparisons, Ratings, Reviews, Learning, Exchange):
     """The record of one data dir (or one database)."""
 
     @classmethod
