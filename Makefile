@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | proof-loop | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | proof-loop | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots proof-loop clean
+.PHONY: setup chat test lint types screenshots bench-page proof-loop clean
 
 setup: $(READY)
 
@@ -35,6 +35,10 @@ clean:
 # The pictures of the README, made anew; look at them before they are committed.
 screenshots: setup
 	$(BIN)/python docs/screenshots.py
+
+# How long the page takes, with a real browser; nothing else should compute meanwhile.
+bench-page: setup
+	$(BIN)/python bench/page.py
 
 # The loop of 24 facts alone, with its figures.
 proof-loop: setup

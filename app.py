@@ -24,6 +24,7 @@ from chatui.page import build_page, launch_options
 from chatui.replies import Replies
 from chatui.serving import ServingWatch
 from chatui.settings import ChatSettings
+from chatui.temporary import TemporaryChats
 from chatui.views import Views
 from feedback.errors import BadInput, RapportError
 from feedback.settings import DataSettings
@@ -42,6 +43,7 @@ class App:
     store: Store
     engine: LocalEngine
     replies: Replies
+    temporary: TemporaryChats
     watch: ServingWatch
     scheduler: Scheduler
     page: gr.Blocks
@@ -50,6 +52,7 @@ class App:
         """End replies and threads; a run under way goes on by itself."""
         self.scheduler.close()
         self.watch.close()
+        self.temporary.close()
         self.replies.close()
         self.store.close()
 
@@ -69,9 +72,10 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     replies = Replies(store, engine, chat.sampling, chat.unfollowed_s)
     watch = ServingWatch(store, engine)
     scheduler = Scheduler(store, data, train, schedule)
-    views = Views(store, replies, engine, watch, scheduler)
-    page = build_page(Handlers(store, replies, views), Api(store, replies))
-    return App(store, engine, replies, watch, scheduler, page)
+    temporary = TemporaryChats(engine, chat.sampling, chat.unfollowed_s)
+    views = Views(store, replies, engine, watch, scheduler, temporary)
+    page = build_page(Handlers(store, replies, views, temporary), Api(store, replies, temporary))
+    return App(store, engine, replies, temporary, watch, scheduler, page)
 
 
 def warm_up(app: App, data: DataSettings) -> None:

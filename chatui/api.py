@@ -2,37 +2,68 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable
+from dataclasses import replace
 from typing import Any
 
 import gradio as gr
 
 from chatui.handlers import UPDATES_PER_S, in_thread, told, until_ready
+from chatui.personas import known_personas, opening_with
 from chatui.replies import Live, Replies
-from chatui.review_handlers import queue
+from chatui.review_handlers import queue_of
+from chatui.temporary import TemporaryChats
+from feedback.errors import BadInput
+from feedback.formats import ROLES
+from feedback.messages import check_text
+from feedback.personas import checked_sampling
 from feedback.records import Found
 from feedback.store import Store
 
 NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
-    "conversations", "search", "rename", "delete", "undelete", "show_correction", "review_queue", "review",
+    "conversations", "search", "rename", "delete", "undelete", "show_correction", "personas", "keep_persona",
+    "drop_persona", "sampling", "temporary", "review_queue", "review", "compare", "judge",
 )  # fmt: skip
 
 
 class Api:
     """One method per endpoint, named like it."""
 
-    def __init__(self, store: Store, replies: Replies):
-        """Answer from `store`; write replies with `replies`."""
-        self.store, self.replies = store, replies
+    def __init__(self, store: Store, replies: Replies, temporary: TemporaryChats):
+        """Answer from `store`; write replies with `replies`, those that are not kept with `temporary`."""
+        self.store, self.replies, self._temporary = store, replies, temporary
 
     def register(self) -> None:
         """Add the endpoints to the Blocks being built."""
         for name in NAMES:
             gr.api(getattr(self, name), api_name=name, concurrency_limit=None)
 
-    def new_conversation(self) -> dict[str, Any]:
-        """Open an empty conversation."""
-        return {"conversation_id": told(self.store.new_conversation)()}
+    def new_conversation(
+        self, persona: str = "", sampling: dict[str, Any] | None = None, language: str = "en"
+    ) -> dict[str, Any]:
+        """Open an empty conversation, with a persona's id and with sampling settings if any are given."""
+        opening = told(opening_with)(self.store, persona, language)
+        opening = replace(opening, sampling={**opening.sampling, **told(checked_sampling)(sampling)})
+        return {"conversation_id": told(self.store.new_conversation)(opening=opening)}
+
+    def personas(self, language: str = "en") -> dict[str, Any]:
+        """List the personas: those that Rapport ships, in a language, and own ones."""
+        return {"personas": told(known_personas)(self.store, language)}
+
+    def keep_persona(self, name: str, system_prompt: str, sampling: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Keep a persona of one's own."""
+        return {"persona_id": told(self.store.keep_persona)(name, system_prompt, sampling)}
+
+    def drop_persona(self, persona_id: str) -> dict[str, Any]:
+        """Take an own persona out of the list; conversations opened with it keep it."""
+        told(self.store.drop_persona)(persona_id)
+        return {"persona_id": persona_id, "dropped": True}
+
+    def sampling(self, conversation_id: str, settings: dict[str, Any]) -> dict[str, Any]:
+        """Set how the coming replies of a conversation are sampled; {} are the app's settings."""
+        told(self.store.set_sampling)(conversation_id, settings)
+        effective = {**self.replies.sampling.as_dict(), **self.store.opening(conversation_id).sampling}
+        return {"conversation_id": conversation_id, "sampling": effective}
 
     async def send(self, conversation_id: str, text: str) -> AsyncGenerator[dict[str, Any], None]:
         """Say something and stream the reply; `text` is the reply so far, each time whole.
@@ -79,6 +110,52 @@ class Api:
         if live.error:
             raise gr.Error(live.error, title="", print_exception=False)
 
+    async def temporary(
+        self, messages: list[dict[str, str]], sampling: dict[str, Any] | None = None
+    ) -> AsyncGenerator[dict[str, Any], None]:
+        """Stream the reply to messages that the caller keeps; nothing of it is written down here."""
+        turns = told(_turns)(messages)
+        settings = replace(self.replies.sampling, **told(checked_sampling)(sampling))
+        await until_ready(self.replies.engine)
+        live = await in_thread(told(self._temporary.answer), turns, settings)
+        try:
+            while True:
+                live.follow()
+                running = live.running
+                yield {"text": live.text, "status": live.status, "version": live.generation.version}
+                if not running:
+                    break
+                await asyncio.sleep(1 / UPDATES_PER_S)
+        finally:
+            live.generation.cancel()  # nobody else can pick it up again
+        if live.error:
+            raise gr.Error(live.error, title="", print_exception=False)
+
+    async def compare(self, conversation_id: str, text: str) -> AsyncGenerator[dict[str, Any], None]:
+        """Say something and stream two replies to it, without their versions; `judge` names them."""
+        await until_ready(self.replies.engine)
+        comparison, left, right = await in_thread(told(self.replies.compare), conversation_id, text)
+        while True:
+            running = left.running or right.running
+            sides = {}
+            for name, live in (("left", left), ("right", right)):
+                live.follow()
+                sides[name] = {"message_id": live.message_id, "text": live.text, "status": live.status}
+            yield {"comparison_id": comparison, "user_message_id": left.user_message_id, **sides}
+            if not running:
+                break
+            await asyncio.sleep(1 / UPDATES_PER_S)
+
+    def judge(self, comparison_id: int, outcome: str) -> dict[str, Any]:
+        """Keep which reply was better: left, right, tie or both_bad; answer with the versions of both."""
+        one = told(self.store.judge_comparison)(comparison_id, outcome)
+        return {
+            "comparison_id": one.id,
+            "outcome": one.outcome,
+            "left": {"message_id": one.left_id, "version": one.left_version},
+            "right": {"message_id": one.right_id, "version": one.right_version},
+        }
+
     def stop(self, conversation_id: str) -> dict[str, Any]:
         """End the reply being written in one conversation."""
         told(self.store.history)(conversation_id)
@@ -103,19 +180,21 @@ class Api:
 
     def history(self, conversation_id: str) -> dict[str, Any]:
         """Return the messages shown in a conversation, oldest first."""
-        live = self.replies.live(conversation_id)
+        live = {reply.message_id: reply.text for reply in self.replies.live(conversation_id)}
+        path = told(self.store.history)(conversation_id)
+        kept_back = {key for key, one in self.store.comparisons_of([m.id for m in path]).items() if one.outcome is None}
         messages = [
             {
                 "id": m.id,
                 "parent_id": m.parent_id,
                 "role": m.role,
-                "content": live.text if live and live.message_id == m.id else m.content,
+                "content": live.get(m.id, m.content),
                 "status": m.status,
-                "version": m.version,
+                "version": None if m.id in kept_back else m.version,
                 "rating": m.rating,
                 "correction": m.correction,
             }
-            for m in told(self.store.history)(conversation_id)
+            for m in path
         ]
         return {"messages": messages}
 
@@ -152,22 +231,15 @@ class Api:
         return {"conversation_id": conversation_id, "deleted": False}
 
     def review_queue(
-        self,
-        kind: str = "unrated",
-        version: int | None = None,
-        rater: str | None = None,
-        reason: str | None = None,
-        since: str | None = None,
-        until: str | None = None,
-        limit: int = 50,
+        self, kind: str = "unrated", filters: dict[str, Any] | None = None, limit: int = 20
     ) -> dict[str, Any]:
-        """Return the replies that wait for a reviewer in one queue, and how many wait in each."""
-        return told(queue)(self.store, kind, version, rater, reason, since, until, limit)
+        """List replies that wait for a reviewer, newest first, and how many there are of each kind."""
+        return told(queue_of)(self.store, kind, filters or {}, max(1, min(int(limit), 200)))
 
-    def review(self, message_id: str, verdict: str, correction: str | None = None) -> dict[str, Any]:
-        """Decide on a reply: `approved` (with a correction: as corrected), `rejected`, or "" to take that back."""
-        told(self.store.review)(message_id, verdict, correction=correction)
-        return {**self._stored(message_id), "verdict": told(self.store.verdict)(message_id)}
+    def review(self, message_id: str, verdict: str) -> dict[str, Any]:
+        """Keep a reviewer's verdict: approved, rejected (never trained on), or "" to take it back."""
+        told(self.store.review)(message_id, verdict)
+        return {"message_id": message_id, "verdict": verdict}
 
     def _stored(self, message_id: str) -> dict[str, Any]:
         m = self.store.message(message_id)
@@ -178,6 +250,21 @@ class Api:
             "comment": m.comment,
             "correction": m.correction,
         }
+
+
+def _turns(messages: Any) -> list[tuple[str, str]]:
+    """Read messages as (role, content). Raises BadInput unless they end with a user's."""
+    turns = []
+    for message in messages if isinstance(messages, list) else [messages]:
+        if not isinstance(message, dict) or message.get("role") not in ROLES:
+            raise BadInput(
+                f"The message {message!r} has no known role; give one of {', '.join(ROLES)}, and its content."
+            )
+        check_text(message.get("content"), "message")
+        turns.append((message["role"], message["content"]))
+    if not turns or turns[-1][0] != "user":
+        raise BadInput("The last message must be the user's; there is nothing to reply to.")
+    return turns
 
 
 def _listed(found: Found) -> dict[str, Any]:

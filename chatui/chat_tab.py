@@ -18,7 +18,7 @@ _FORMULAS = [
 ]
 QUIET: dict[str, Any] = {"show_progress": "hidden", "api_visibility": "private"}
 _STREAM: dict[str, Any] = {**QUIET, "concurrency_limit": None, "trigger_mode": "multiple"}
-_AT_ONCE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "multiple"}
+AT_ONCE: dict[str, Any] = {**QUIET, "queue": False, "trigger_mode": "multiple"}
 
 
 @dataclass
@@ -46,7 +46,7 @@ class Side:
     conversations: gr.HTML
     new: gr.Button
     search: gr.Textbox
-    review: gr.Button
+    reviews: gr.Button
     learning: gr.Button
 
 
@@ -63,13 +63,13 @@ def side(handlers: Handlers) -> Side:
             value=None,
             html_template="",
             js_on_load=web_file("list.js"),
-            server_functions=[_plain(handlers.export)],
+            server_functions=[plain(handlers.export)],
             elem_id="rp-list",
             apply_default_css=False,
         )
-        review = gr.Button(say["review"], elem_id="rp-review-open")
+        reviews = gr.Button(say["review"], elem_id="rp-reviews")
         learning = gr.Button(say["learning"], elem_id="rp-learning")
-    return Side(conversations, new, search, review, learning)
+    return Side(conversations, new, search, reviews, learning)
 
 
 def build(sidebar: Side, handlers: Handlers) -> ChatTab:
@@ -79,7 +79,7 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
         value=None,
         html_template="@children",
         js_on_load=web_file("chat.js"),
-        server_functions=[_plain(handlers.raw), _plain(handlers.facts)],
+        server_functions=[plain(handlers.raw), plain(handlers.facts)],
         elem_id="rp-bridge",
         apply_default_css=False,
     ) as bridge:
@@ -98,6 +98,17 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
             examples=[{"text": say[f"example_{n}"]} for n in range(1, 5)],
         )
     with gr.Column(elem_id="rp-compose"):
+        gr.HTML('<p id="rp-speaks"></p><p id="rp-limits"></p>', elem_id="rp-limits-box", apply_default_css=False)
+        gr.HTML(
+            value=None, html_template="", js_on_load=web_file("files.js"), elem_id="rp-files", apply_default_css=False
+        )
+        gr.HTML(
+            value=None,
+            html_template="",
+            js_on_load=web_file("compare.js"),
+            elem_id="rp-compare",
+            apply_default_css=False,
+        )
         composer = gr.Textbox(
             placeholder=say["ask"],
             show_label=False,
@@ -114,18 +125,19 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
 
 def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     """Say which handler each event of the chat calls."""
-    said = gr.Textbox(visible=False)
+    said, compare = gr.Textbox(visible=False), gr.Checkbox(visible=False)
     demo.load(handlers.load, None, tab.parts, **_STREAM)
     tab.conversations.open(handlers.open, None, tab.parts, **_STREAM)
     tab.new.click(
         handlers.new, None, tab.parts, js="() => { document.body.dataset.view = 'chat'; rpCloseSide(); }", **_STREAM
     )
     # The composer is emptied in the browser at once; its text travels in a component of its own.
-    tab.composer.submit(None, [tab.composer], [said, tab.composer], js="(text) => [text, '']", **QUIET).then(
-        handlers.send, [said], tab.parts, **_STREAM
+    taken = "(text) => [rpWithFiles(text), rpComparing(), '']"
+    tab.composer.submit(None, [tab.composer], [said, compare, tab.composer], js=taken, **QUIET).then(
+        handlers.send, [said, compare], tab.parts, **_STREAM
     )
-    tab.composer.stop(handlers.stop, None, None, **_AT_ONCE)
-    tab.bridge.halt(handlers.stop, None, None, **_AT_ONCE)
+    tab.composer.stop(handlers.stop, None, None, **AT_ONCE)
+    tab.bridge.halt(handlers.stop, None, None, **AT_ONCE)
     tab.bridge.attach(handlers.attach, None, tab.parts, **_STREAM)
     tab.bridge.more(handlers.more, None, tab.parts, **_STREAM)
     tab.bridge.regenerate(handlers.regenerate, None, tab.parts, **_STREAM)
@@ -133,22 +145,23 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     tab.bridge.go_on(handlers.go_on, None, tab.parts, **_STREAM)
     tab.bridge.show(handlers.show, None, tab.parts, **_STREAM)
     tab.bridge.show_correction(handlers.show_correction, None, tab.parts, **_STREAM)
-    tab.bridge.copied(handlers.copied, None, None, **_AT_ONCE)
-    tab.conversations.rename(handlers.rename, None, tab.conversations, **_AT_ONCE)
+    tab.bridge.judge(handlers.judge, None, tab.parts, **_STREAM)
+    tab.bridge.copied(handlers.copied, None, None, **AT_ONCE)
+    tab.conversations.rename(handlers.rename, None, tab.conversations, **AT_ONCE)
     tab.conversations.remove(handlers.delete, None, tab.parts, **_STREAM)
     tab.conversations.bring_back(handlers.undelete, None, tab.parts, **_STREAM)
     # `change`, not `input`: a pasted or deleted text is a search too.
     tab.search.change(handlers.search, tab.search, tab.conversations, queue=False, trigger_mode="always_last", **QUIET)
-    tab.bridge.rate(handlers.rate, None, tab.bridge, **_AT_ONCE)
-    tab.bridge.correct(handlers.correct, None, tab.bridge, **_AT_ONCE)
-    tab.rows.example_select(_example, None, tab.composer, **_AT_ONCE)
+    tab.bridge.rate(handlers.rate, None, tab.bridge, **AT_ONCE)
+    tab.bridge.correct(handlers.correct, None, tab.bridge, **AT_ONCE)
+    tab.rows.example_select(_example, None, tab.composer, **AT_ONCE)
 
 
 def _example(event: gr.SelectData) -> str:
     return str(event.value["text"])
 
 
-def _plain(method: Any) -> Any:
+def plain(method: Any) -> Any:
     """Make a function of a method: the browser calls it by the name it has."""
 
     @functools.wraps(method)

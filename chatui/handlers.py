@@ -7,7 +7,7 @@ import asyncio
 import functools
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any, TypeVar
 
 import gradio as gr
@@ -16,10 +16,13 @@ from chatui.engine.protocol import Engine, EngineError
 from chatui.markdown import as_markdown
 from chatui.replies import Live, Replies
 from chatui.tabs import Look, Tabs
+from chatui.temporary import Passing, TemporaryChats, is_temporary
 from chatui.views import Views, with_text
 from chatui.words import language_of, words
 from feedback.errors import NotFound, RapportError
 from feedback.formats import line_of
+from feedback.records import Opening
+from feedback.schema import LOCAL
 from feedback.store import Store
 
 UPDATES_PER_S = 12
@@ -32,9 +35,9 @@ Parts = tuple[Any, ...]  # chat rows, what stands beside them, composer, list of
 class Handlers:
     """The page's events, one method each."""
 
-    def __init__(self, store: Store, replies: Replies, views: Views):
-        """Act on `store` and `replies`; draw with `views`."""
-        self.store, self.replies, self.views = store, replies, views
+    def __init__(self, store: Store, replies: Replies, views: Views, temporary: TemporaryChats):
+        """Act on `store`, `replies` and `temporary` chats; draw with `views`."""
+        self.store, self.replies, self.views, self.temporary = store, replies, views, temporary
         self.tabs = Tabs()
 
     # --- the chat
@@ -59,6 +62,7 @@ class Handlers:
             gr.update(value=say["new_chat"]),
             gr.update(value=say["review"]),
             gr.update(value=say["learning"]),
+            gr.update(value=say["temporary"]),
             gr.update(value=say["language"]),
             gr.update(placeholder=say["search"]),
             gr.update(placeholder=say["ask"]),
@@ -68,35 +72,56 @@ class Handlers:
 
     async def open(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A past conversation was chosen."""
-        look = self.tabs.open(request.session_hash or "", event._data["id"])
+        look = self.turn(request, event._data["id"])
         async for parts in self._tail(request, look):
             yield parts
 
     async def new(self, request: gr.Request) -> AsyncIterator[Parts]:
         """A new conversation was asked for; it is opened with its first message."""
-        look = self.tabs.open(request.session_hash or "", None)
+        look = self.turn(request, None)
         async for parts in self._tail(request, look):
             yield parts
 
-    async def send(self, text: str, request: gr.Request) -> AsyncIterator[Parts]:
-        """Something was said. If it cannot be taken, it goes back into the composer."""
+    def open_temporary(self, request: gr.Request) -> Parts:
+        """A temporary chat was asked for, or its end."""
+        look = self.tabs.get(request.session_hash or "")
+        chat = None if is_temporary(look.conversation_id) else self.temporary.open(look.opening)
+        return self.parts(self.turn(request, chat))
+
+    def leave(self, request: gr.Request) -> None:
+        """A tab was closed."""
+        self.temporary.forget(self.tabs.get(request.session_hash or "").conversation_id)
+
+    def turn(self, request: gr.Request, conversation: str | None, opening: Opening | None = None) -> Look:
+        """Turn a tab to another conversation; a temporary chat that it leaves is forgotten."""
+        session = request.session_hash or ""
+        self.temporary.forget(self.tabs.get(session).conversation_id)
+        return self.tabs.open(session, conversation, opening)
+
+    async def send(self, text: str, compare: bool, request: gr.Request) -> AsyncIterator[Parts]:
+        """Something was said, to be replied to once or (`compare`) twice. What cannot be taken goes back."""
         if not (text or "").strip():
             yield SKIP, SKIP, SKIP, SKIP
             return
         session = request.session_hash or ""
-        conversation = self.tabs.get(session).conversation_id
+        look = self.tabs.get(session)
+        conversation = look.conversation_id
         try:
             if self.replies.engine.state().phase == "loading":
                 raise EngineError("The model is still loading; send it again in a moment.")
-            if conversation is None:
-                conversation = await in_thread(self.store.new_conversation)
-            await in_thread(self.replies.send, conversation, text)
+            if is_temporary(conversation):
+                await in_thread(self.temporary.send, conversation, text)
+            elif conversation is None:
+                conversation = await in_thread(self.store.new_conversation, LOCAL, look.opening)
+            if not is_temporary(conversation):
+                verb: Callable[..., Any] = self.replies.compare if compare else self.replies.send
+                await in_thread(verb, conversation, text)
         except (RapportError, EngineError) as error:
             gr.Warning(str(error), title="")
             yield SKIP, SKIP, gr.update(value=text), SKIP
             return
         same = self.tabs.get(session).conversation_id == conversation
-        look = self.tabs.again(session) if same else self.tabs.open(session, conversation)
+        look = self.tabs.narrow(session) if same else self.tabs.open(session, conversation)
         async for parts in self._tail(request, look):
             yield parts
 
@@ -131,22 +156,30 @@ class Handlers:
         async for parts in self._tail(request, self.tabs.widen(request.session_hash or "")):
             yield parts
 
+    async def judge(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
+        """One of two replies was chosen, or neither."""
+        await in_thread(told(self.store.judge_comparison), event._data["id"], event._data["outcome"])
+        async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
+            yield parts
+
     def stop(self, request: gr.Request) -> None:
         """End the reply of the conversation shown, and no other."""
         conversation = self.tabs.get(request.session_hash or "").conversation_id
-        if conversation:
+        if conversation and is_temporary(conversation):
+            self.temporary.stop(conversation)
+        elif conversation:
             self.replies.stop(conversation)
 
     def rate(self, request: gr.Request, event: gr.EventData) -> Any:
         """A thumb, its reasons or its comment changed; drawn as kept only once it is."""
         data = event._data
         told(self.store.rate)(data["id"], data["value"], data.get("reasons"), data.get("comment"))
-        return self._beside(request)
+        return self.beside(request)
 
     def correct(self, request: gr.Request, event: gr.EventData) -> Any:
         """A correction was written."""
         told(self.store.correct)(event._data["id"], event._data["text"])
-        return self._beside(request)
+        return self.beside(request)
 
     async def show_correction(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A correction is to stand in its reply's place, or no longer."""
@@ -154,9 +187,12 @@ class Handlers:
         async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
-    def raw(self, message_id: str) -> str:
-        """Give a message's text as it is stored, for copying and correcting."""
-        return self.store.message(message_id).content
+    def raw(self, asked: list[str]) -> str:
+        """Give a message's text as it is stored, for copying and correcting; asked for by conversation and message."""
+        chat = self.temporary.get(asked[0])
+        if chat:
+            return next((m.content for m in chat.said if m.id == asked[1]), "")
+        return self.store.message(asked[1]).content
 
     def copied(self, event: gr.EventData) -> None:
         """A reply was copied."""
@@ -238,7 +274,7 @@ class Handlers:
         """Look for changes that this tab has not been sent: from another tab, a run, the command line."""
         session = request.session_hash or ""
         look = self.tabs.get(session)
-        chat, rest = self._parts(look, tail=False), (self.views.pill(), self.views.learning(fresh=False))
+        chat, rest = self.parts(look, tail=False), (self.views.pill(), self.views.learning(fresh=False))
         if self.tabs.is_followed(session):
             chat = (SKIP, SKIP, SKIP, chat[3])  # the handler that follows the reply sends these
         if self.tabs.get(session) != look:
@@ -256,13 +292,20 @@ class Handlers:
             return False
         return True
 
-    def _parts(self, look: Look, tail: bool) -> Parts:
+    def parts(self, look: Look, tail: bool = True) -> Parts:
+        """Draw what a tab looks at; `tail`: a handler follows its reply."""
         try:
             rows, beside = self.views.chat(look, tail)
         except NotFound:
             rows, beside = self.views.chat(Look(), tail)
         composer = gr.update(submit_btn=not beside["running"], stop_btn=beside["running"])
         return rows, beside, composer, self.views.list(look)
+
+    def _live(self, look: Look) -> Sequence[Live | Passing]:
+        chat = self.temporary.get(look.conversation_id)
+        if chat:
+            return [chat.live] if chat.live and chat.live.running else []
+        return self.replies.live(look.conversation_id) if look.conversation_id else []
 
     def _list(self, request: gr.Request) -> Any:
         return self.views.list(self.tabs.get(request.session_hash or ""))
@@ -273,30 +316,35 @@ class Handlers:
         async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
-    def _beside(self, request: gr.Request) -> Any:
+    def beside(self, request: gr.Request) -> Any:
+        """Draw what stands beside the messages, and leave these as they are."""
         look = self.tabs.get(request.session_hash or "")
         return self.views.chat(look, tail=True)[1]
 
     async def _tail(self, request: gr.Request, look: Look) -> AsyncIterator[Parts]:
         """Send the conversation, then the growing reply until it ends or the tab moves on."""
         session = request.session_hash or ""
-        live = self.replies.live(look.conversation_id) if look.conversation_id else None
-        parts = await in_thread(self._parts, look, True)
+        writing = self._live(look)
+        parts = await in_thread(self.parts, look, True)
         yield parts
-        if live is None:
+        if not writing:
             return
         with self.tabs.following(session):
-            shown = None
-            while live.running and self.tabs.get(session).epoch == look.epoch:
-                live.follow()
-                if live.text != shown:
-                    shown = live.text
-                    yield with_text(parts[0], live.message_id, shown), SKIP, SKIP, SKIP
+            shown: list[str] = []
+            rows = parts[0]
+            while any(live.running for live in writing) and self.tabs.get(session).epoch == look.epoch:
+                for live in writing:
+                    live.follow()
+                if [live.text for live in writing] != shown:
+                    shown = [live.text for live in writing]
+                    for live, text in zip(writing, shown, strict=True):
+                        rows = with_text(rows, live.message_id, text)
+                    yield rows, SKIP, SKIP, SKIP
                 await asyncio.sleep(1 / UPDATES_PER_S)
             if self.tabs.get(session).epoch == look.epoch:
-                yield await in_thread(self._parts, self.tabs.get(session), True)
-        if live.error:
-            gr.Warning(live.error, title="")
+                yield await in_thread(self.parts, self.tabs.get(session), True)
+        for error in {live.error for live in writing if live.error}:
+            gr.Warning(error, title="")
 
 
 async def in_thread(function: Callable[..., Result], *args: Any) -> Result:

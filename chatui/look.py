@@ -46,4 +46,5 @@ def head(reasons: dict[str, list[str]]) -> str:
     every = json.dumps({name: words(name) for name in LANGUAGES}).replace("</", "<\\/")
     script = web_file("head.html").replace("/*WORDS*/{}", every)
     script = script.replace("/*REASONS*/{}", json.dumps(reasons).replace("</", "<\\/"))
-    return f"{script}<style>{web_file('style.css')}{web_file('review.css')}</style>"
+    style = "".join(web_file(path.name) for path in [_WEB / "style.css", *sorted(_WEB.glob("*-*.css"))])
+    return f"{script}<style>{style}</style>"

@@ -4,10 +4,11 @@ from typing import Any
 
 import gradio as gr
 
-from chatui import chat_tab, learning_tab, review_tab
+from chatui import chat_tab, learning_tab, persona_panel, review_tab
 from chatui.api import Api
 from chatui.handlers import Handlers
 from chatui.look import head, theme, web_file
+from chatui.persona_handlers import PersonaHandlers
 from chatui.privacy import middleware
 from chatui.review_handlers import ReviewHandlers
 from chatui.settings import ChatSettings
@@ -18,7 +19,7 @@ _TICK_S = 1.5
 
 def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
     """Build the Blocks; nothing is launched."""
-    say = words()
+    say, personas = words(), PersonaHandlers(handlers)
     with gr.Blocks(title=say["app"], fill_height=True, analytics_enabled=False) as demo:
         api.register()  # first: the page's own events must not take its names
         sidebar = chat_tab.side(handlers)
@@ -31,23 +32,30 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
                     elem_id="rp-pill",
                     apply_default_css=False,
                 )
+                panel = persona_panel.build(personas)
+                temporary = gr.Button(say["temporary"], elem_id="rp-temporary")
                 language = gr.Button(say["language"], elem_id="rp-language")
                 keys = gr.Button("?", elem_id="rp-help")
                 switch = gr.Button("◐", elem_id="rp-theme")
             tab = chat_tab.build(sidebar, handlers)
+            review = review_tab.build()
             view = learning_tab.build()
-            review_tab.build(ReviewHandlers(handlers.store))
         chat_tab.wire(tab, demo, handlers)
+        persona_panel.wire(panel, tab, personas)
+        review_tab.wire(review, ReviewHandlers(handlers.store))
         learning_tab.wire(view, handlers)
+        temporary.click(handlers.open_temporary, None, tab.parts, **chat_tab.AT_ONCE)
+        demo.unload(handlers.leave)
         switch.click(None, None, None, js="() => rpTheme()", api_visibility="private")
-        sidebar.review.click(None, None, None, js="() => rpView('review')", api_visibility="private")
+        sidebar.reviews.click(None, None, None, js="() => rpView('review')", api_visibility="private")
         sidebar.learning.click(None, None, None, js="() => rpView('learn')", api_visibility="private")
         language.click(None, None, None, js="() => rpLanguage()", api_visibility="private")
         keys.click(None, None, None, js="() => rpKeys()", api_visibility="private")
         greeted = [
             sidebar.new,
-            sidebar.review,
+            sidebar.reviews,
             sidebar.learning,
+            temporary,
             language,
             tab.search,
             tab.composer,

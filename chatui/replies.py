@@ -5,20 +5,22 @@ a heartbeat keeps the text so far on disk once a second.
 """
 
 import logging
+import random
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
 from feedback.errors import BadInput
 from feedback.messages import check_text
-from feedback.records import Said
+from feedback.records import Opening, Said
 from feedback.store import Store
 
 log = logging.getLogger("rapport.replies")
 _BEAT_S = 1.0
+_TELLING_APART = 0.7  # temperature from which two samples of one version differ
 
 
 @dataclass
@@ -87,56 +89,100 @@ class Replies:
             raise BadInput(f"Message {message_id!r} was not cut short; there is nothing to go on from.")
         return self._reply(above, cut)
 
+    def compare(self, conversation_id: str, text: str) -> tuple[int, Live, Live]:
+        """Commit what the person said, and begin two replies to it, by two versions where two serve.
+
+        Else they are two samples, warm enough to differ. Which is left is drawn. Returns the comparison's id and both.
+        Raises as `send`.
+        """
+        check_text(text, "message")
+        above, opening = self.store.history(conversation_id), self.store.opening(conversation_id)
+        lead = [("system", opening.system_prompt)] if opening.system_prompt and not above else []
+        sampling, versions = self._sampling(opening), self.engine.state().versions
+        by: list[int | None] = [*random.sample(versions, 2)] if len(versions) > 1 else [None, None]
+        if len(versions) < 2:
+            sampling = replace(sampling, temperature=max(sampling.temperature, _TELLING_APART), seed=None)
+        begun, generations = [], []
+        for version in by:
+            given, generation = self._begin(above, sampling, [*lead, ("user", text)], version)
+            prompt = [_ref(given[place]) for place in generation.kept if place < len(given)]
+            begun.append((generation.version, sampling.as_dict(), prompt))
+            generations.append(generation)
+        parent = above[-1].id if above else None
+        comparison, user_id, *ids = self.store.begin_comparison(conversation_id, parent, text, begun[0], begun[1])
+        left, right = (
+            self._start(Live(conversation_id, user_id, message_id, generation))
+            for message_id, generation in zip(ids, generations, strict=True)
+        )
+        return comparison, left, right
+
     def _say(self, conversation_id: str, above: Sequence[Said], text: str, at_head: bool) -> Live:
         check_text(text, "message")
-        given, generation = self._begin(above, [("user", text)])
+        opening = self.store.opening(conversation_id)
+        lead = [("system", opening.system_prompt)] if opening.system_prompt and not above else []
+        sampling = self._sampling(opening)
+        given, generation = self._begin(above, sampling, [*lead, ("user", text)])
         prompt = [_ref(given[place]) for place in generation.kept if place < len(given)]
         user_id, reply_id = self.store.begin_turn(
             conversation_id,
             above[-1].id if above else None,
             text,
             generation.version,
-            self.sampling.as_dict(),
+            sampling.as_dict(),
             prompt,
             at_head,
         )
         return self._start(Live(conversation_id, user_id, reply_id, generation))
 
     def _reply(self, above: Sequence[Said], cut: Said | None = None) -> Live:
-        given, generation = self._begin(above, begun=cut.content if cut else "")
+        conversation_id = self.store.conversation_of(above[-1].id)
+        sampling = self._sampling(self.store.opening(conversation_id))
+        given, generation = self._begin(above, sampling, begun=cut.content if cut else "")
         prompt = [_ref(given[place]) for place in generation.kept]
         continues = cut.id if cut else None
-        reply_id = self.store.begin_reply(above[-1].id, generation.version, self.sampling.as_dict(), prompt, continues)
-        conversation_id = self.store.conversation_of(reply_id)
+        reply_id = self.store.begin_reply(above[-1].id, generation.version, sampling.as_dict(), prompt, continues)
         text = cut.content if cut else ""
         return self._start(Live(conversation_id, above[-1].id, reply_id, generation, text))
 
+    def _sampling(self, opening: Opening) -> Sampling:
+        return replace(self.sampling, **opening.sampling)
+
     def _begin(
-        self, above: Sequence[Said], said: Sequence[tuple[str, str]] = (), begun: str = ""
+        self,
+        above: Sequence[Said],
+        sampling: Sampling,
+        said: Sequence[tuple[str, str]] = (),
+        version: int | None = None,
+        begun: str = "",
     ) -> tuple[list[Said], Generation]:
         given = [m for m in above if is_given(m)]
-        last = next((m.version for m in reversed(given) if m.version is not None), None)
+        last = (
+            version
+            if version is not None
+            else next((m.version for m in reversed(given) if m.version is not None), None)
+        )
         turns = [(m.role, m.shown) for m in given] + list(said)
-        return given, self.engine.begin(turns, self.sampling, stay_with=last, begun=begun)
+        return given, self.engine.begin(turns, sampling, stay_with=last, begun=begun)
 
     def _start(self, live: Live) -> Live:
         with self._lock:
-            self._live[live.conversation_id] = live
+            self._live[live.message_id] = live
         name = f"reply-{live.message_id[:8]}"
         threading.Thread(target=self._write, args=(live,), name=name, daemon=True).start()
         return live
 
-    def live(self, conversation_id: str) -> Live | None:
-        """Return the reply being written in a conversation, None if there is none here."""
-        return self._live.get(conversation_id)
+    def live(self, conversation_id: str) -> list[Live]:
+        """Return the replies being written in a conversation: none, one, or the two of a comparison."""
+        with self._lock:
+            return [live for live in self._live.values() if live.conversation_id == conversation_id]
 
     def stop(self, conversation_id: str) -> bool:
-        """End the reply being written in this conversation; say whether there was one."""
-        live = self.live(conversation_id)
-        if live:
+        """End what is being written in this conversation; say whether there was anything."""
+        writing = self.live(conversation_id)
+        for live in writing:
             live.generation.cancel()
             self.store.signal(live.message_id, "stopped")
-        return live is not None
+        return bool(writing)
 
     def close(self, timeout_s: float = 10.0) -> None:
         """End every reply and wait until its row is closed."""
@@ -180,8 +226,7 @@ class Replies:
             status, live.error = "error", f"The reply could not be kept: {error}."
         live.status = status
         with self._lock:
-            if self._live.get(live.conversation_id) is live:
-                del self._live[live.conversation_id]
+            self._live.pop(live.message_id, None)
 
     def _beat(self) -> None:
         while not self._closing.wait(_BEAT_S):

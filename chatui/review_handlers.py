@@ -1,63 +1,82 @@
-"""What the Review tab asks for: the next reply of a queue, and a decision kept or taken back."""
+"""What the review tab does: the queue, verdicts and corrections. The page sends what it looks for with every event."""
 
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from feedback.errors import BadInput, RapportError
+import gradio as gr
+
+from chatui.handlers import told
+from feedback.errors import BadInput
+from feedback.reviews import KINDS, ReviewFilter
 from feedback.store import Store
 
-_ALL = 1_000_000
+_AT_ONCE = 10  # replies sent to the page; it asks again with every verdict
 
 
 class ReviewHandlers:
-    """Answers the tab's script; an error is a sentence in `error`, so that the tab can show it in its place."""
+    """The review tab's events, one method each; each answers with the queue as it is then."""
 
     def __init__(self, store: Store):
         """Act on `store`."""
         self.store = store
 
-    def look(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Give the first reply of a queue that was not skipped, counts per queue, and what to filter by."""
-        skipped = set(asked.get("skipped") or [])
-        chosen = {key: asked.get(key) or None for key in ("rater", "reason", "since", "until")}
-        version = int(asked["version"]) if asked.get("version") else None
-        try:
-            found = queue(self.store, asked["kind"], version, limit=_ALL, **chosen)
-        except RapportError as error:
-            return {"error": str(error)}
-        left = [item for item in found["items"] if item["message_id"] not in skipped]
-        left.sort(key=lambda item: item["message_id"] != asked.get("first"))  # what was just undone comes back in front
-        return {"item": left[0] if left else None, "counts": found["counts"], **self.store.review_choices()}
+    def look(self, event: gr.EventData) -> dict[str, Any]:
+        """The tab was opened, or a kind or a filter was chosen."""
+        return self._queue(event._data["look"])
 
-    def decide(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """Keep a verdict, or take the one that stands back."""
-        try:
-            self.store.review(asked["id"], asked["verdict"], correction=asked.get("correction"))
-        except RapportError as error:
-            return {"error": str(error)}
-        return {}
+    def verdict(self, event: gr.EventData) -> dict[str, Any]:
+        """A reply was approved or rejected, or that was taken back."""
+        told(self.store.review)(event._data["id"], event._data["verdict"])
+        return self._queue(event._data["look"])
 
+    def amend(self, event: gr.EventData) -> dict[str, Any]:
+        """A reply was corrected, which settles it too; or that was taken back (`verdict` is then "")."""
+        told(self.store.correct)(event._data["id"], event._data["text"])
+        told(self.store.review)(event._data["id"], event._data["verdict"])
+        return self._queue(event._data["look"])
 
-def queue(
-    store: Store,
-    kind: str,
-    version: int | None = None,
-    rater: str | None = None,
-    reason: str | None = None,
-    since: str | None = None,
-    until: str | None = None,
-    limit: int = 50,
-) -> dict[str, Any]:
-    """Write a queue as plain values; `until` names the last day that counts. Raises BadInput."""
-    first = _day(since, "since") if since else None
-    last = _day(until, "until") + timedelta(days=1) if until else None
-    items, counts = store.review_queue(kind, version, rater, reason, first, last, limit)
-    return {"items": [{**asdict(i), "created_at": i.created_at.isoformat()} for i in items], "counts": counts}
+    def _queue(self, look: dict[str, Any]) -> dict[str, Any]:
+        kind = look.get("kind") or KINDS[0]
+        return {
+            "look": look,
+            "choices": self.store.review_choices(),
+            **told(queue_of)(self.store, kind, look, _AT_ONCE),
+        }
 
 
-def _day(text: str, what: str) -> datetime:
+def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int) -> dict[str, Any]:
+    """Return a reviewer's queue and the counts of every kind as plain values. Raises BadInput."""
+    wanted = wanted_of(look)
+    items = store.review_queue(kind, wanted, look.get("skipped") or (), limit)
+    drawn = [{**asdict(item), "created_at": item.created_at.isoformat()} for item in items]
+    return {"items": drawn, "counts": store.review_counts(wanted)}
+
+
+def wanted_of(look: dict[str, Any]) -> ReviewFilter:
+    """Read filters as the page and the endpoint give them; empty ones are none. Raises BadInput."""
+    version = look.get("version")
+    until = _day(look.get("until"))
+    return ReviewFilter(
+        version=None if version in (None, "") else _whole(version),
+        rater=look.get("rater") or None,
+        reason=look.get("reason") or None,
+        since=_day(look.get("since")),
+        until=until + timedelta(days=1) if until else None,
+    )
+
+
+def _whole(value: Any) -> int:
     try:
-        return datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC)
-    except (TypeError, ValueError):
-        raise BadInput(f"{what} {text!r} is not a day; write it as 2026-01-31.") from None
+        return int(value)
+    except (TypeError, ValueError) as error:
+        raise BadInput(f"The version {value!r} is not known; give its number.") from error
+
+
+def _day(value: Any) -> datetime | None:
+    if not value:
+        return None
+    try:
+        return datetime.strptime(str(value), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError as error:
+        raise BadInput(f"The date {value!r} is not known; give it as 2026-01-31.") from error

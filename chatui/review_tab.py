@@ -1,31 +1,21 @@
-"""Review: replies that want a second look, one at a time, and what the reviewer decides."""
-
-import functools
-from typing import Any
+"""Review: a queue of replies that somebody should look at, and the keys to judge them."""
 
 import gradio as gr
 
+from chatui.chat_tab import AT_ONCE
 from chatui.look import web_file
 from chatui.review_handlers import ReviewHandlers
 
 
-def build(handlers: ReviewHandlers) -> gr.HTML:
-    """Build the view; its script asks for what it draws, so that a tick never moves a reply under a reviewer."""
+def build() -> gr.HTML:
+    """Build the view; it is drawn in the browser from what `ReviewHandlers` gives."""
     return gr.HTML(
-        value=None,
-        html_template="",
-        js_on_load=web_file("review.js"),
-        server_functions=[_plain(handlers.look), _plain(handlers.decide)],
-        elem_id="rp-review",
-        apply_default_css=False,
+        value=None, html_template="", js_on_load=web_file("review.js"), elem_id="rp-review", apply_default_css=False
     )
 
 
-def _plain(method: Any) -> Any:
-    """Make a function of a method: the browser calls it by the name it has."""
-
-    @functools.wraps(method)
-    def call(*args: Any) -> Any:
-        return method(*args)
-
-    return call
+def wire(view: gr.HTML, handlers: ReviewHandlers) -> None:
+    """Say which handler each event of the view calls."""
+    view.look(handlers.look, None, view, **AT_ONCE)
+    view.verdict(handlers.verdict, None, view, **AT_ONCE)
+    view.amend(handlers.amend, None, view, **AT_ONCE)

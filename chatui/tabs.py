@@ -3,7 +3,10 @@
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from feedback.records import Opening
 
 WINDOW = 40  # messages of a long conversation that a tab shows, and how many more it asks for
 _MOST_TABS = 5000  # beyond that the tab that was quiet longest is forgotten
@@ -18,6 +21,7 @@ class Look:
 
     conversation_id: str | None = None
     window: int = WINDOW
+    opening: Opening = field(default_factory=Opening)  # what a new conversation will be opened with
     query: str = ""  # what the list of conversations is searched for
     epoch: int = 0
 
@@ -34,10 +38,16 @@ class Tabs:
         """Return what a tab looks at."""
         return self._looks.get(session, Look())
 
-    def open(self, session: str, conversation_id: str | None) -> Look:
-        """Turn a tab to another conversation."""
+    def open(self, session: str, conversation_id: str | None, opening: Opening | None = None) -> Look:
+        """Turn a tab to another conversation, or to a new one that will be opened with `opening`."""
         look = self.get(session)
-        return self._set(session, Look(conversation_id, query=look.query, epoch=look.epoch + 1))
+        start = opening or Opening()
+        return self._set(session, Look(conversation_id, opening=start, query=look.query, epoch=look.epoch + 1))
+
+    def prepare(self, session: str, sampling: dict[str, Any]) -> Look:
+        """Change the sampling settings that the tab's new conversation will be opened with."""
+        look = self.get(session)
+        return self._set(session, replace(look, opening=replace(look.opening, sampling=sampling)))
 
     def search(self, session: str, query: str) -> Look:
         """Search the list of conversations; the view of the conversation stays the same one."""
@@ -47,6 +57,11 @@ class Tabs:
         """Begin a new view of the same conversation."""
         look = self.get(session)
         return self._set(session, replace(look, epoch=look.epoch + 1))
+
+    def narrow(self, session: str) -> Look:
+        """Begin a new view of the end of the same conversation: every row shown is sent with every update."""
+        look = self.get(session)
+        return self._set(session, replace(look, window=WINDOW, epoch=look.epoch + 1))
 
     def widen(self, session: str) -> Look:
         """Show more of a long conversation."""

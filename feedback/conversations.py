@@ -7,7 +7,8 @@ from sqlalchemy import ColumnElement, and_, or_, select, text
 from sqlalchemy.orm import Session
 
 from feedback.messages import check_text, find, newest_leaf, path, views
-from feedback.records import ConversationLine, Found, Said
+from feedback.personas import checked_sampling
+from feedback.records import ConversationLine, Found, Opening, Said
 from feedback.schema import LOCAL, Conversation, Message, now
 from feedback.sessions import Sessions
 
@@ -18,10 +19,13 @@ _BEFORE, _AFTER = 36, 72  # characters of a snippet around what was found
 class Conversations(Sessions):
     """Conversations and their trees of messages."""
 
-    def new_conversation(self, owner: str = LOCAL) -> str:
-        """Open an empty conversation; return its id."""
+    def new_conversation(self, owner: str = LOCAL, opening: Opening | None = None) -> str:
+        """Open an empty conversation, with a persona and settings if any are given; return its id. Raises BadInput."""
+        start = opening or Opening()
+        sampling = checked_sampling(start.sampling)
         with self.writing() as session:
-            conversation = Conversation(id=uuid.uuid4().hex, owner_id=owner)
+            conversation = Conversation(id=uuid.uuid4().hex, owner_id=owner, persona=start.persona)
+            conversation.system_prompt, conversation.sampling = start.system_prompt, sampling
             session.add(conversation)
             return conversation.id
 

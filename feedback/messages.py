@@ -1,10 +1,11 @@
 """What the groups of verbs share: finding rows, checking texts, the tree of messages and how a message is seen."""
 
+import re
 import uuid
 from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import func, select
+from sqlalchemy import Select, func, select
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput, NotFound
@@ -17,12 +18,14 @@ from feedback.schema import (
     ModelVersion,
     Rating,
     Reply,
+    Review,
     TrainingPair,
     now,
 )
 
 MAX_TEXT = 200_000  # characters in one message, comment or correction
 _TITLE_LENGTH = 60
+_FILE = re.compile(r"\n\n[^\n]+\n`{3,}\n")  # its name and the fence around it
 
 Row = TypeVar("Row")
 
@@ -56,8 +59,8 @@ def check_text(text: Any, what: str) -> None:
 
 
 def title_of(text: str) -> str:
-    """Make a title out of the first words of a message."""
-    line = " ".join(text.split())
+    """Make a title out of the first words of a message, those above a file that goes with it if there are any."""
+    line = " ".join((_FILE.split(text)[0].strip() or text).split())
     return line if len(line) <= _TITLE_LENGTH else line[: _TITLE_LENGTH - 1].rstrip() + "…"
 
 
@@ -179,6 +182,17 @@ def current_corrections(session: Session, message_ids: Sequence[str]) -> dict[st
     rows = sorted(in_batches(session, Correction, Correction.message_id, message_ids), key=lambda c: c.id)
     newest = {c.message_id: c for c in rows}
     return {k: c for k, c in newest.items() if c.text is not None}
+
+
+def current_reviews(session: Session, message_ids: Sequence[str]) -> dict[str, Review]:
+    """Map message to the review in force, those taken back left out."""
+    rows = sorted(in_batches(session, Review, Review.message_id, message_ids), key=lambda r: r.id)
+    return {k: r for k, r in {r.message_id: r for r in rows}.items() if r.verdict is not None}
+
+
+def newest_reviews() -> Select[int]:
+    """Select the ids of the newest review of every reply, one that takes a verdict back too."""
+    return select(func.max(Review.id)).group_by(Review.message_id)
 
 
 def in_batches(session: Session, table: type[Row], column: Any, keys: Sequence[Any]) -> Iterable[Row]:

@@ -8,7 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
-from feedback.messages import check_text, current_corrections, find, in_batches
+from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, newest_reviews
 from feedback.records import Feedback
 from feedback.schema import (
     LOCAL,
@@ -24,7 +24,6 @@ from feedback.schema import (
     now,
 )
 from feedback.sessions import Sessions
-from feedback.verdicts import standing
 
 MAX_REASONS = 20
 MAX_REASON = 100
@@ -46,7 +45,7 @@ class Ratings(Sessions):
         Reasons and comment that are not given (None) stay as they are while the thumb does, and go with it.
         """
         with self.writing() as session:
-            put_rating(session, _ratable(session, message_id), value, reasons, comment, rater)
+            put_rating(session, ratable(session, message_id), value, reasons, comment, rater)
 
     def correct(self, message_id: str, text: str, author: str = LOCAL) -> None:
         """Keep what the reply should have said; its own text again takes a correction back.
@@ -55,7 +54,7 @@ class Ratings(Sessions):
         """
         check_text(text, "correction")
         with self.writing() as session:
-            message = _ratable(session, message_id)
+            message = ratable(session, message_id)
             if message.status == "running":
                 raise BadInput("This reply is still being written; stop it or wait for its end, then correct it.")
             put_correction(session, message, text, author)
@@ -66,7 +65,7 @@ class Ratings(Sessions):
         The model is then given what is shown. Raises NotFound, and BadInput without a correction.
         """
         with self.writing() as session:
-            message = _ratable(session, message_id)
+            message = ratable(session, message_id)
             if shown and message.id not in current_corrections(session, [message.id]):
                 raise BadInput(f"Reply {message_id!r} has no correction to show; correct it first.")
             message.correction_shown = shown
@@ -74,15 +73,15 @@ class Ratings(Sessions):
     def prefer(self, chosen_id: str, rejected_id: str, rater: str = LOCAL) -> None:
         """Keep that one reply was chosen over another to the same message. Raises NotFound, BadInput."""
         with self.writing() as session:
-            chosen, rejected = _ratable(session, chosen_id), _ratable(session, rejected_id)
+            chosen, rejected = ratable(session, chosen_id), ratable(session, rejected_id)
             if chosen.id == rejected.id or chosen.parent_id != rejected.parent_id:
                 raise BadInput("A preference needs two different replies to the same message.")
             session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater))
 
     def feedback(self, since: datetime | None = None) -> Iterable[Feedback]:
-        """Yield every reply that has a thumb or a correction now, oldest conversation first.
+        """Yield every reply that has a thumb, a correction or a reviewer's approval now, oldest conversation first.
 
-        `since` leaves out replies whose thumb and correction are both older.
+        `since` leaves out replies of which all these are older.
         """
         with self.reading() as session:
             ids = _replies_with_feedback(session, since)
@@ -164,7 +163,7 @@ def person(session: Session, person_id: str) -> None:
 def was_said() -> ColumnElement[bool]:
     """Hold for whole messages, and for replies cut short that have some text, a thumb or a correction."""
     thumbed = select(Rating.message_id).where(Rating.value != 0)
-    newest = Correction.id.in_(_newest_corrections())
+    newest = Correction.id.in_(newest_corrections())
     corrected = select(Correction.message_id).where(newest, Correction.text.is_not(None))
     worth = or_(Message.content != "", Message.id.in_(thumbed), Message.id.in_(corrected))
     whole = or_(Message.status == "complete", and_(Message.status.in_(("stopped", "interrupted")), worth))
@@ -172,7 +171,8 @@ def was_said() -> ColumnElement[bool]:
     return and_(whole, Message.conversation_id.not_in(deleted))
 
 
-def _ratable(session: Session, message_id: str) -> Message:
+def ratable(session: Session, message_id: str) -> Message:
+    """Get a reply that can be judged. Raises NotFound, BadInput."""
     message = find(session, Message, message_id)
     find(session, Conversation, message.conversation_id)  # a deleted one takes no feedback
     if message.role != "assistant":
@@ -199,28 +199,29 @@ def _check_rating(value: Any, reasons: Sequence[str] | None, comment: str | None
         check_text(comment, "comment")
 
 
-def _newest_corrections() -> Select[int]:
+def newest_corrections() -> Select[int]:
+    """Select the ids of the newest correction of every reply, one that takes it back too."""
     return select(func.max(Correction.id)).group_by(Correction.message_id)
 
 
 def _count_corrections(session: Session, messages: Select[str]) -> int:
     query = select(func.count()).select_from(Correction)
-    query = query.where(Correction.id.in_(_newest_corrections()), Correction.text.is_not(None))
+    query = query.where(Correction.id.in_(newest_corrections()), Correction.text.is_not(None))
     return session.scalar(query.where(Correction.message_id.in_(messages))) or 0
 
 
 def _replies_with_feedback(session: Session, since: datetime | None) -> list[str]:
     rated = select(Rating.message_id).where(Rating.value != 0)
     corrected = select(Correction.message_id).where(Correction.text.is_not(None))
-    decided = select(Review.message_id).where(Review.verdict == "approved")
+    approved = select(Review.message_id).where(Review.id.in_(newest_reviews()), Review.verdict == "approved")
     if since is not None:
         rated = rated.where(Rating.updated_at > since)
+        approved = approved.where(Review.created_at > since)
         corrected = corrected.where(Correction.created_at > since)
-        decided = decided.where(Review.created_at > since)
     query = (
         select(Message.id)
         .join(Conversation, Conversation.id == Message.conversation_id)
-        .where(Message.id.in_(rated.union(corrected, decided)), Conversation.deleted_at.is_(None))
+        .where(Message.id.in_(rated.union(corrected, approved)), Conversation.deleted_at.is_(None))
         .order_by(Conversation.created_at, Conversation.id, Message.seq)
     )
     return list(session.scalars(query))
@@ -229,7 +230,7 @@ def _replies_with_feedback(session: Session, since: datetime | None) -> list[str
 def _gather(session: Session, ids: Sequence[str]) -> Iterable[Feedback]:
     messages = {m.id: m for m in in_batches(session, Message, Message.id, ids)}
     replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
-    corrections, verdicts = current_corrections(session, ids), standing(session, ids)
+    corrections, reviews = current_corrections(session, ids), current_reviews(session, ids)
     thumbs: dict[str, list[Rating]] = {}
     for rating in in_batches(session, Rating, Rating.message_id, ids):
         if rating.value != 0:
@@ -239,12 +240,10 @@ def _gather(session: Session, ids: Sequence[str]) -> Iterable[Feedback]:
     wordings = _wordings(session, replies.values())
     for message_id in ids:
         message, reply, correction = messages[message_id], replies.get(message_id), corrections.get(message_id)
-        ratings = thumbs.get(message_id, [])
-        if not ratings and correction is None:
+        ratings, review = thumbs.get(message_id, []), reviews.get(message_id)
+        approved = [review.created_at] if review and review.verdict == "approved" else []
+        if not ratings and correction is None and not approved:
             continue  # the correction that brought it here was taken back
-        changed_at = max([r.updated_at for r in ratings] + ([correction.created_at] if correction else []))
-        verdict = verdicts.get(message_id)
-        approved = verdict is not None and verdict.verdict == "approved" and verdict.created_at >= changed_at
         yield Feedback(
             message_id=message.id,
             conversation_id=message.conversation_id,
@@ -257,9 +256,10 @@ def _gather(session: Session, ids: Sequence[str]) -> Iterable[Feedback]:
             reasons=tuple(sorted({reason for r in ratings for reason in r.reasons})),
             correction=correction.text if correction else None,
             correction_id=correction.id if correction else None,
-            changed_at=verdict.created_at if verdict is not None and approved else changed_at,
-            approved=approved,
-            rejected=verdict is not None and verdict.verdict == "rejected",
+            changed_at=max(
+                [r.updated_at for r in ratings] + ([correction.created_at] if correction else []) + approved
+            ),
+            verdict=review.verdict if review else None,
         )
 
 

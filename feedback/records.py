@@ -54,11 +54,31 @@ class Found:
 
 
 @dataclass(frozen=True)
+class PersonaLine:
+    """A persona that a person made."""
+
+    id: str
+    name: str
+    system_prompt: str
+    sampling: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Opening:
+    """What a conversation was opened with; `sampling` holds the settings that differ from the app's."""
+
+    persona: str = ""
+    system_prompt: str = ""
+    sampling: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Feedback:
     """A reply that somebody thumbed or corrected, with all that a training pair needs to know about it.
 
     `prompt` is what the model was given, in the wording it was given; for an imported reply, the
-    messages above it. `ratings` maps rater to +1 / -1; `changed_at` is the newest of thumb and correction.
+    messages above it. `ratings` maps rater to +1 / -1; `changed_at` is the newest of thumb, correction
+    and a reviewer's approval.
     """
 
     message_id: str
@@ -73,13 +93,24 @@ class Feedback:
     correction: str | None
     correction_id: int | None
     changed_at: datetime
-    approved: bool = False  # by a reviewer, and nobody thumbed or corrected it since
-    rejected: bool = False  # by a reviewer, whatever came since
+    verdict: str | None = None  # a reviewer's: approved or rejected
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A comparison of two replies; `outcome` is None until it is judged, and until then nobody is told the versions."""
+
+    id: int
+    left_id: str
+    right_id: str
+    outcome: str | None
+    left_version: int
+    right_version: int
 
 
 @dataclass(frozen=True)
 class Thumb:
-    """One rater's thumb on a reply."""
+    """One rater's thumb on a reply, as a reviewer sees it."""
 
     rater: str
     value: int
@@ -89,7 +120,7 @@ class Thumb:
 
 @dataclass(frozen=True)
 class ReviewItem:
-    """A reply that waits for a reviewer, with what speaks for and against it; `kinds` are its queues."""
+    """A reply that waits for a reviewer, with what was asked and what is thought of it."""
 
     message_id: str
     conversation_id: str
@@ -97,13 +128,9 @@ class ReviewItem:
     content: str
     version: int | None
     created_at: datetime
-    cut: bool
     thumbs: tuple[Thumb, ...]
     correction: str | None
-    corrected_by: str | None
     signals: tuple[str, ...]
-    kinds: tuple[str, ...]
-    verdict: str | None
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,11 @@ class Person(Base):
 
 
 class Conversation(Base):
-    """A tree of messages; `head_id` is the leaf whose path is shown and continued."""
+    """A tree of messages; `head_id` is the leaf whose path is shown and continued.
+
+    `persona` names the persona it was opened with, "" for none; its first message is then `system_prompt`, as a
+    system message. `sampling` holds the settings that differ from the app's.
+    """
 
     __tablename__ = "conversations"
     id: Mapped[str] = mapped_column(primary_key=True)
@@ -69,9 +73,25 @@ class Conversation(Base):
     title: Mapped[str] = mapped_column(default="")
     source: Mapped[str] = mapped_column(default="chat")  # chat or import
     head_id: Mapped[str | None]
+    persona: Mapped[str] = mapped_column(default="", server_default="")
+    system_prompt: Mapped[str] = mapped_column(Text, default="", server_default="")
+    sampling: Mapped[dict[str, Any]] = mapped_column(default=dict, server_default="{}")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, index=True)
     deleted_at: Mapped[datetime | None] = mapped_column(index=True)
+
+
+class Persona(Base):
+    """A system prompt with a name and sampling settings, made by a person; those that Rapport ships have no row."""
+
+    __tablename__ = "personas"
+    id: Mapped[str] = mapped_column(primary_key=True)
+    owner_id: Mapped[str] = mapped_column(ForeignKey("persons.id"), index=True)
+    name: Mapped[str]
+    system_prompt: Mapped[str] = mapped_column(Text)
+    sampling: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    deleted_at: Mapped[datetime | None]
 
 
 class Message(Base):
@@ -156,6 +176,33 @@ class Correction(Base):
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
+class Review(Base):
+    """A reviewer's verdict on a reply, append-only; the newest row of a reply counts.
+
+    Verdict: approved (as it stands it may teach), rejected (it is never trained on), None for taken back.
+    """
+
+    __tablename__ = "reviews"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    reviewer_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    verdict: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class Comparison(Base):
+    """Two replies to one message, written side by side; outcome: left, right, tie or both_bad, None until judged."""
+
+    __tablename__ = "comparisons"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    left_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    right_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    outcome: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    judged_at: Mapped[datetime | None]
+
+
 class Preference(Base):
     """One reply was chosen over another."""
 
@@ -176,21 +223,6 @@ class Signal(Base):
     person_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
     kind: Mapped[str]
     created_at: Mapped[datetime] = mapped_column(default=now)
-
-
-class Review(Base):
-    """A reviewer's decision on a reply, append-only: approved, rejected, or None, which takes the one before back.
-
-    `before` is what approving changed, as it was: the reviewer's `rating` or the `correction`.
-    """
-
-    __tablename__ = "reviews"
-    id: Mapped[int] = mapped_column(primary_key=True)
-    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
-    reviewer_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
-    verdict: Mapped[str | None]
-    before: Mapped[dict[str, Any]]
-    created_at: Mapped[datetime] = mapped_column(default=now, index=True)
 
 
 class Run(Base):
@@ -222,7 +254,7 @@ class Dataset(Base):
 
 
 class TrainingPair(Base):
-    """One usable reply in one dataset. Kind: correction or thumb_up; split: train, validation or held_out."""
+    """One usable reply in one dataset. Kind: correction, approved or thumb_up; split: train, validation or held_out."""
 
     __tablename__ = "training_pairs"
     __table_args__ = (Index("ix_training_pairs_dataset_split", "dataset_id", "split"),)

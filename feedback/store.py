@@ -6,17 +6,19 @@ writes.
 
 from typing import Self
 
+from feedback.comparisons import Comparisons
 from feedback.conversations import Conversations
 from feedback.database import Database
 from feedback.exchange import Exchange
 from feedback.learning import Learning
+from feedback.personas import Personas
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
 from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
 
 
-class Store(Conversations, Turns, Ratings, Reviews, Learning, Exchange):
+class Store(Conversations, Personas, Turns, Comparisons, Ratings, Reviews, Learning, Exchange):
     """The record of one data dir (or one database)."""
 
     @classmethod

@@ -32,21 +32,16 @@ class Turns(Sessions):
     ) -> tuple[str, str]:
         """Commit what the person said below `parent_id` and open the reply to it, both or neither.
 
-        `prompt` lists the messages given before the text. `at_head`: it goes on where the conversation ends, not
+        `prompt` lists the messages given before the text; the conversation's system prompt becomes a message with the
+        first that is said. `at_head`: it goes on where the conversation ends, not
         beside what was said already. Returns the ids of message and reply. Raises NotFound, BadInput, and Busy if
         a reply is being written or the conversation does not end at `parent_id` (any more).
         """
         check_text(text, "message")
         with self.writing() as session:
-            conversation = find(session, Conversation, conversation_id)
-            _refuse_while_running(session, conversation.id)
-            if at_head and conversation.head_id != parent_id:
-                raise Busy("Something else was said in this conversation just now; look at it, and send again.")
-            if not conversation.title:
-                conversation.title = title_of(text)
-            said = append(session, conversation, "user", text, parent_id=parent_id)
-            given = [*prompt, {"message": said.id}]
-            return said.id, _open_reply(session, conversation, said.id, version, sampling, given)
+            conversation, said, lead = say(session, conversation_id, parent_id, text, at_head)
+            given = [*lead, *prompt, {"message": said.id}]
+            return said.id, open_reply(session, conversation, said.id, version, sampling, given)
 
     def begin_reply(
         self,
@@ -66,7 +61,7 @@ class Turns(Sessions):
             _refuse_while_running(session, conversation.id)
             if parent.role == "assistant":
                 raise BadInput(f"Message {parent_id!r} is a reply; a reply can only be written to another message.")
-            return _open_reply(session, conversation, parent.id, version, sampling, prompt, continues_id)
+            return open_reply(session, conversation, parent.id, version, sampling, prompt, continues_id)
 
     def beat(self, texts: dict[str, str]) -> None:
         """Say that the replies of these ids are alive, and keep their text so far."""
@@ -124,7 +119,27 @@ class Turns(Sessions):
             return list(session.scalars(query))
 
 
-def _open_reply(
+def say(
+    session: Session, conversation_id: str, parent_id: str | None, text: str, at_head: bool
+) -> tuple[Conversation, Message, list[dict[str, Any]]]:
+    """Add what a person said, and before the first of it the system prompt; return conversation, message and that.
+
+    Raises NotFound, Busy.
+    """
+    conversation = find(session, Conversation, conversation_id)
+    _refuse_while_running(session, conversation.id)
+    if at_head and conversation.head_id != parent_id:
+        raise Busy("Something else was said in this conversation just now; look at it, and send again.")
+    if not conversation.title:
+        conversation.title = title_of(text)
+    lead: list[dict[str, Any]] = []
+    if parent_id is None and conversation.system_prompt:
+        system = append(session, conversation, "system", conversation.system_prompt, parent_id=None)
+        parent_id, lead = system.id, [{"message": system.id}]
+    return conversation, append(session, conversation, "user", text, parent_id=parent_id), lead
+
+
+def open_reply(
     session: Session,
     conversation: Conversation,
     parent_id: str,
@@ -133,6 +148,7 @@ def _open_reply(
     prompt: Sequence[dict[str, Any]],
     continues_id: str | None = None,
 ) -> str:
+    """Add a reply that is being written from now on; return its id."""
     message = append(session, conversation, "assistant", "", status="running", parent_id=parent_id)
     session.add(
         Reply(

@@ -4,9 +4,10 @@ Rules, in the order in which they are asked; every reply with feedback is counte
 
 | rule | takes or rejects |
 |---|---|
-| reviewer_rejected | rejects: a reviewer decided that it teaches nothing, neither it nor its correction |
+| reviewer_rejected | rejects: a reviewer said that it must not teach |
 | correction | takes what the reply should have said, as if the model had said it |
-| thumb_up | takes the reply as it is: more thumbs up than down, or a reviewer approved it |
+| approved | takes the reply as it is: a reviewer said so, whatever the thumbs |
+| thumb_up | takes the reply as it is |
 | disputed | rejects: raters disagree, none outweighs the other |
 | thumb_down | rejects: nobody said what would have been right |
 | unfinished | rejects: the reply was interrupted, or is still being written |
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from feedback.records import Feedback
 from finetune.model import ChatTemplate, TemplateRefuses
 
-TAKES = ("correction", "thumb_up")
+TAKES = ("correction", "approved", "thumb_up")
 REJECTS = (
     "reviewer_rejected",
     "disputed",
@@ -58,18 +59,20 @@ class TrainingPair:
 
 def judge(feedback: Feedback) -> str:
     """Name the rule that takes or rejects a reply, as far as the record alone can tell."""
-    if feedback.rejected:
+    vote = sum(feedback.ratings.values())
+    approved = feedback.verdict == "approved"
+    if feedback.verdict == "rejected":
         return "reviewer_rejected"
-    vote = 1 if feedback.approved else sum(feedback.ratings.values())
     if feedback.correction is not None:
         return "correction" if feedback.correction.strip() else "empty"
-    if vote == 0:
+    if vote == 0 and not approved:
         return "disputed"
-    if vote < 0:
+    if vote < 0 and not approved:
         return "thumb_down"
     if feedback.status not in ("complete", "stopped"):
         return "unfinished"
-    return "thumb_up" if feedback.content.strip() else "empty"
+    takes = "approved" if approved else "thumb_up"
+    return takes if feedback.content.strip() else "empty"
 
 
 def pair_of(feedback: Feedback, kind: str) -> TrainingPair:

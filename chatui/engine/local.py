@@ -53,6 +53,12 @@ class LocalEngine:
             self._loaded, self._shares = ready, dict(shares)
             self._state = EngineState("ready", "", tuple(shares))
 
+    def tokens_in(self, text: str) -> int | None:
+        """Count the tokens of a text; every version reads with the same tokenizer."""
+        with self._lock:
+            loaded = next(iter(self._loaded.values()), None)
+        return len(loaded.template.encode(text)) if loaded else None
+
     def begin(
         self,
         messages: Sequence[tuple[str, str]],

@@ -63,6 +63,9 @@ class Engine(Protocol):
     def serve(self, shares: Mapping[int, float]) -> None:
         """Load what is new, then route new replies to these versions. Raises EngineError, changing nothing."""
 
+    def tokens_in(self, text: str) -> int | None:
+        """Count the tokens of a text, None while nothing serves."""
+
     def begin(
         self,
         messages: Sequence[tuple[str, str]],

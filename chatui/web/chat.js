@@ -1,6 +1,6 @@
 // Everything around the Chatbot's own rows: the bar under each message, reasons, corrections, following.
 // props.value = {conv, running, tail, more, msgs: [{id, role, rating, reasons, comment, status, error, version,
-// correction, correction_shown, learned_by, siblings, cut, left_out}]}, one entry per row, in the order of the rows.
+// correction, correction_shown, learned_by, siblings, cut, left_out, side, compared}]}, one entry per row, in the order of the rows.
 const ICONS = {
   copy: rpIcon('<rect x="9" y="9" width="11" height="11" rx="2.5"/><path d="M5 15V6.5A2.5 2.5 0 0 1 7.5 4H15"/>'),
   up: rpIcon('<path d="M7 11v9M7 11l4.2-7.2c1.5 0 2.6 1.2 2.3 2.7L12.9 10h5a2 2 0 0 1 2 2.4l-1.2 5.8A2.2 2.2 0 0 1 16.5 20H7m0-9H4v9h3"/>'),
@@ -68,15 +68,17 @@ function why(m) {
 function notes(m) {
   const found = [];
   if (m.correction === null && m.learned_by !== null) found.push(rpWord('learned_by', { n: m.learned_by }));
+  if (m.compared) found.push(rpWord('compared_' + m.compared.fared, { version: versionName(m.compared.with) }));
   if (m.left_out) found.push(rpWord('left_out', { n: m.left_out }));
   if (m.status === 'error') found.push(m.error || rpWord('status_error'));
   else if (m.status !== 'complete') found.push(rpWord('status_' + m.status));
   return found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text));
 }
 
+const versionName = (n) => n === 0 ? rpWord('base') : rpWord('version', { n });
+
 function badge(m) {
-  if (m.version === null) return [];
-  return [make('span', 'rp-badge', m.version === 0 ? rpWord('base') : rpWord('version', { n: m.version }))];
+  return m.version === null ? [] : [make('span', 'rp-badge', versionName(m.version))];
 }
 
 function fill(bar, m) {
@@ -86,7 +88,9 @@ function fill(bar, m) {
   bar.dataset.id = m.id;
   bar.className = 'rp-fx' + (m.role === 'user' ? ' mine' : '') + (m.status === 'running' ? ' busy' : '');
   const line = make('div', 'rp-line');
-  if (m.status === 'running') line.append(make('span', 'rp-dot'), ...badge(m));
+  if (m.side) line.append(make('b', '', m.side === 'left' ? 'A' : 'B'), ...(m.status === 'running' ? [make('span', 'rp-dot')] : notes(m)));
+  else if (m.status === 'running') line.append(make('span', 'rp-dot'), ...badge(m));
+  else if (props.value.temporary) line.append(button('copy'), ...(m.role === 'user' ? [] : badge(m)), ...notes(m)); // not rated: it is not kept
   else if (m.role === 'user') line.append(...steps(m), button('copy'), button('edit'));
   else if (m.status === 'error') line.append(button('regenerate'), ...steps(m), ...notes(m));
   else line.append(button('copy'), button('up', m.rating === 1), button('down', m.rating === -1),
@@ -133,12 +137,38 @@ function decorate() {
   rows.forEach((row, place) => {
     const m = value.msgs[place];
     if (row.classList.contains('user-row') !== (m.role === 'user')) return;
+    row.classList.toggle('rp-side', Boolean(m.side));
     let bar = row.querySelector('.rp-fx');
     if (!bar) { bar = make('div'); row.querySelector('.flex-wrap').appendChild(bar); }
     if (bar.dataset.id !== m.id && row.dataset.editing) closeEdit(row);
     fill(bar, m);
   });
   placeMore(value.more);
+  placeChoice(value);
+}
+
+// ---- two replies side by side: which is better
+
+const OUTCOMES = { 1: 'left', 2: 'right', 3: 'tie', 4: 'both_bad' };
+const choice = make('div', 'rp-choose');
+for (const [key, outcome] of Object.entries(OUTCOMES)) {
+  const pick = make('button', '', rpWord('choose_' + outcome));
+  pick.dataset.outcome = outcome;
+  pick.append(make('kbd', '', key));
+  pick.onclick = () => choose(outcome);
+  choice.append(pick);
+}
+
+function choose(outcome) {
+  if (!choice.hidden && !choice.classList.contains('waits')) trigger('judge', { id: props.value.comparison, outcome });
+}
+
+function placeChoice(value) {
+  const rows = element.querySelector('.message-wrap');
+  choice.hidden = !value.comparison;
+  choice.classList.toggle('waits', Boolean(value.running));
+  for (const pick of choice.children) pick.disabled = Boolean(value.running);
+  if (rows && rows.nextSibling !== choice) rows.after(choice);
 }
 
 // ---- following the end of a reply, only while the reader is there
@@ -253,19 +283,17 @@ function changes(before, after) {
   return out;
 }
 
-window.rpChanges = changes; // the review compares too
-
 const drafts = {}; // by message id, until the page shows them as kept: a refusal loses no text
 
 async function edit(bar, m) {
   const row = bar.closest('.message-row');
-  const text = drafts[m.id] ?? m.correction ?? await server.raw(m.id);
+  const text = drafts[m.id] ?? m.correction ?? await server.raw([props.value.conv, m.id]);
   if (row.dataset.editing || bar.dataset.id !== m.id) return; // opened already, or the row shows another message now
   row.dataset.editing = '1';
   const height = row.querySelector('.message').offsetHeight;
   const box = make('div', 'rp-edit'), area = make('textarea'), foot = make('div');
   area.value = text;
-  const original = m.role === 'user' ? null : await server.raw(m.id), compared = make('div', 'rp-changes');
+  const original = m.role === 'user' ? null : await server.raw([props.value.conv, m.id]), compared = make('div', 'rp-changes');
   const compare = () => {
     compared.hidden = original === null || area.value === original;
     if (!compared.hidden) compared.replaceChildren(...changes(original, area.value));
@@ -314,8 +342,8 @@ async function act(name, bar) {
   const m = message(bar.dataset.id);
   if (!m) return;
   if (name === 'copy') {
-    if (m.role === 'assistant') trigger('copied', { id: m.id });
-    await toClipboard(m.correction ?? await server.raw(m.id));
+    if (m.role === 'assistant' && !props.value.temporary) trigger('copied', { id: m.id });
+    await toClipboard(m.correction ?? await server.raw([props.value.conv, m.id]));
     const icon = bar.querySelector('[data-act=copy]');
     icon.innerHTML = ICONS.done;
     setTimeout(() => { icon.innerHTML = ICONS.copy; }, 1200);
@@ -343,15 +371,16 @@ element.addEventListener('click', (event) => {
 const KEYS = [
   ['Enter', 'key_send'], ['Shift + Enter', 'key_line'], ['Esc', 'key_stop'], ['/', 'key_focus'], ['Ctrl + K', 'key_search'],
   ['Ctrl + Shift + O', 'key_new'], ['+', 'up'], ['-', 'down'], ['e', 'correct'], ['r', 'regenerate'], ['[', 'previous'],
-  [']', 'next'], ['?', 'key_list'],
+  [']', 'next'], ['1 2 3 4', 'key_choose'], ['?', 'key_list'],
 ];
+const REVIEW_KEYS = [['a', 'review_approve'], ['x', 'review_reject'], ['e', 'review_amend'], ['s', 'review_skip'], ['u', 'review_undo']];
 const ON_LAST_REPLY = { '+': 'up', '-': 'down', e: 'correct', r: 'regenerate', '[': 'previous', ']': 'next' };
 const keyList = make('dialog', 'rp-keys');
 document.body.append(keyList);
 
 function showKeys() {
   const list = make('dl');
-  for (const [key, word] of document.body.dataset.view === 'review' ? rpReviewKeys : KEYS) {
+  for (const [key, word] of document.body.dataset.view === 'review' ? REVIEW_KEYS : KEYS) {
     const term = make('dt');
     term.append(make('kbd', '', key));
     list.append(term, make('dd', '', rpWord(word)));
@@ -375,11 +404,13 @@ document.addEventListener('keydown', (event) => {
     if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
   } else if (control && key.toLowerCase() === 'k') focus('#rp-search input, #rp-search textarea');
   else if (control && event.shiftKey && key.toLowerCase() === 'o') { event.preventDefault(); document.querySelector('#rp-new')?.click(); }
-  else if (isTyping() || control || event.altKey || document.body.dataset.view !== 'chat') return;
-  else if (key === '/') focus('#rp-ask textarea');
+  else if (isTyping() || control || event.altKey) return;
   else if (key === '?') showKeys();
-  else if (ON_LAST_REPLY[key]) {
-    const bar = [...element.querySelectorAll('.bot-row .rp-fx:not(.busy)')].pop();
+  else if (document.body.dataset.view !== 'chat') return;
+  else if (OUTCOMES[key] && props.value?.comparison) choose(OUTCOMES[key]);
+  else if (key === '/') focus('#rp-ask textarea');
+  else if (ON_LAST_REPLY[key] && !props.value?.temporary) {
+    const bar = [...element.querySelectorAll('.bot-row:not(.rp-side) .rp-fx:not(.busy)')].pop();
     if (bar) { event.preventDefault(); act(ON_LAST_REPLY[key], bar); }
   }
 });
@@ -392,10 +423,11 @@ function changed() {
   if (!value) return;
   for (const m of value.msgs) if (m.correction !== null && m.correction === drafts[m.id]) delete drafts[m.id];
   decorate();
+  window.rpOpening?.(value);
   if (value.conv !== shown) {
     shown = value.conv;
     const address = new URL(location);
-    if (value.conv) address.searchParams.set('c', value.conv); else address.searchParams.delete('c');
+    if (value.conv && !value.temporary) address.searchParams.set('c', value.conv); else address.searchParams.delete('c');
     history.replaceState(history.state, '', address);
     closeCard();
     follow.restart();
@@ -412,4 +444,4 @@ new MutationObserver(() => {
 }).observe(element, { childList: true, subtree: true });
 watch('value', changed);
 changed();
-// 'attach' 'rate' 'correct' 'edit' 'regenerate' 'go_on' 'show' 'show_correction' 'copied' 'more' 'halt'
+// 'attach' 'rate' 'correct' 'edit' 'regenerate' 'go_on' 'show' 'show_correction' 'copied' 'more' 'halt' 'judge'

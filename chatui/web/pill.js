@@ -1,4 +1,5 @@
-// Which model replies, and in which version: props.value = {phase, message, model, versions, notice}.
+// Which model replies, and in which version: props.value = {phase, message, model, versions, notice, speaks};
+// `speaks` tells, by the page's languages, whether the model was taught each.
 const pill = document.createElement('span');
 pill.className = 'rp-pill';
 element.appendChild(pill);
@@ -6,6 +7,8 @@ element.appendChild(pill);
 function draw() {
   const value = props.value;
   if (!value) return;
+  const hint = document.querySelector('#rp-speaks');
+  if (hint) hint.textContent = value.speaks[rpSpoken] === false ? rpWord('not_spoken', { model: value.model }) : '';
   pill.dataset.phase = value.notice ? 'failed' : value.phase;
   const name = document.createElement('b');
   name.textContent = value.model;

@@ -53,6 +53,9 @@ class ScriptedEngine:
     def serve(self, shares) -> None:
         self.version = max(shares)
 
+    def tokens_in(self, text: str) -> int | None:
+        return len(text.encode())
+
     def begin(self, messages, sampling, stay_with=None, begun="") -> ScriptedGeneration:
         self.asked.append(list(messages))
         self.stayed.append(stay_with)

@@ -5,7 +5,7 @@ import pytest
 from chatui.look import web_file
 from chatui.words import LANGUAGES, language_of, words
 
-SCRIPTS = "".join(web_file(name) for name in ("chat.js", "list.js", "learn.js", "review.js", "pill.js", "head.html"))
+SCRIPTS = "".join(web_file(name) for name in ("chat.js", "list.js", "learn.js", "pill.js", "head.html"))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

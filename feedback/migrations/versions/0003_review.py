@@ -1,4 +1,4 @@
-"""What a reviewer decided on a reply, one row per decision."""
+"""Reviews: what a reviewer said of a reply."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -18,15 +18,14 @@ def upgrade() -> None:
         sa.Column("message_id", sa.String(), nullable=False),
         sa.Column("reviewer_id", sa.String(), nullable=False),
         sa.Column("verdict", sa.String(), nullable=True),
-        sa.Column("before", sa.JSON(), nullable=False),
         sa.Column("created_at", feedback.schema.UtcTime(), nullable=False),
         sa.ForeignKeyConstraint(["message_id"], ["messages.id"], name=op.f("fk_reviews_message_id_messages")),
         sa.ForeignKeyConstraint(["reviewer_id"], ["persons.id"], name=op.f("fk_reviews_reviewer_id_persons")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_reviews")),
     )
     op.create_index(op.f("ix_reviews_message_id"), "reviews", ["message_id"])
-    op.create_index(op.f("ix_reviews_created_at"), "reviews", ["created_at"])
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_reviews_message_id"), "reviews")
     op.drop_table("reviews")

@@ -1,0 +1,62 @@
+"""What the page's panel of personas and sampling settings does."""
+
+from dataclasses import replace
+from typing import Any
+
+import gradio as gr
+
+from chatui.handlers import Handlers, Parts, told
+from chatui.personas import known_personas, opening_with
+from chatui.temporary import is_temporary
+from chatui.words import language_of
+from feedback.personas import BOUNDS, checked_sampling
+from feedback.records import Opening
+
+
+class PersonaHandlers:
+    """The panel's events, one method each."""
+
+    def __init__(self, handlers: Handlers):
+        """Act on the tabs and the store of the chat's handlers."""
+        self.chat, self.store, self.tabs = handlers, handlers.store, handlers.tabs
+
+    def personas(self, language: str) -> dict[str, Any]:
+        """Give what there is to choose from, and the settings with their bounds: [lowest, highest, whole numbers]."""
+        return {
+            "personas": told(known_personas)(self.store, language),
+            "defaults": {name: getattr(self.chat.replies.sampling, name) for name in BOUNDS},
+            "bounds": {name: [low, high, kind is int] for name, (kind, low, high) in BOUNDS.items()},
+        }
+
+    def choose(self, request: gr.Request, event: gr.EventData) -> Parts:
+        """A persona was chosen: it opens a new conversation, for what was said under another one stays as it is."""
+        return self._new(request, told(opening_with)(self.store, event._data["id"], language_of(request.headers)))
+
+    def set_sampling(self, request: gr.Request, event: gr.EventData) -> Any:
+        """A setting was moved, or all were reset: it holds for the replies that come in this conversation."""
+        session, sampling = request.session_hash or "", event._data["sampling"]
+        look = self.tabs.get(session)
+        chat = self.chat.temporary.get(look.conversation_id)
+        if chat:
+            chat.opening = replace(chat.opening, sampling=told(checked_sampling)(sampling))
+        elif look.conversation_id is None:
+            self.tabs.prepare(session, told(checked_sampling)(sampling))
+        else:
+            told(self.store.set_sampling)(look.conversation_id, sampling)
+        return self.chat.beside(request)
+
+    def keep(self, request: gr.Request, event: gr.EventData) -> Parts:
+        """A persona was made; a new conversation is opened with it."""
+        data = event._data
+        persona_id = told(self.store.keep_persona)(data["name"], data["prompt"], data.get("sampling"))
+        return self._new(request, told(opening_with)(self.store, persona_id))
+
+    def drop(self, event: gr.EventData) -> None:
+        """An own persona was taken out of the list."""
+        told(self.store.drop_persona)(event._data["id"])
+
+    def _new(self, request: gr.Request, opening: Opening) -> Parts:
+        """Open a new conversation, a temporary one in the place of a temporary one."""
+        look = self.tabs.get(request.session_hash or "")
+        chat = self.chat.temporary.open(opening) if is_temporary(look.conversation_id) else None
+        return self.chat.parts(self.chat.turn(request, chat, opening))

@@ -1,0 +1,151 @@
+"""Temporary chats: kept in memory for the tab that opened them, written down nowhere, teaching nothing.
+
+They know neither branches nor ratings; the store never hears of them.
+"""
+
+import logging
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
+from feedback.errors import BadInput, Busy
+from feedback.messages import check_text
+from feedback.records import Opening, Said
+
+log = logging.getLogger("rapport.temporary")
+_PREFIX = "temporary-"
+_MOST = 500  # chats at once; beyond that the one that was quiet longest is forgotten
+
+
+@dataclass
+class Passing:
+    """A reply of a temporary chat, from its first token to its last; what a tail needs to know of it."""
+
+    message_id: str
+    generation: Generation
+    text: str = ""
+    status: str = "running"
+    error: str | None = None
+    followed_at: float = field(default_factory=time.monotonic)
+
+    def follow(self) -> None:
+        """Say that somebody is looking on."""
+        self.followed_at = time.monotonic()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is still being written."""
+        return self.status == "running"
+
+
+@dataclass
+class Chat:
+    """What was said in one temporary chat, and the reply being written in it."""
+
+    opening: Opening
+    said: list[Said] = field(default_factory=list)
+    live: Passing | None = None
+
+
+def is_temporary(conversation_id: str | None) -> bool:
+    """Tell whether an id is a temporary chat's."""
+    return conversation_id is not None and conversation_id.startswith(_PREFIX)
+
+
+class TemporaryChats:
+    """Every temporary chat of this process."""
+
+    def __init__(self, engine: Engine, sampling: Sampling, unfollowed_s: float):
+        """Write replies of `engine` with `sampling`; end one that nobody followed for `unfollowed_s`."""
+        self.engine, self.sampling, self._unfollowed_s = engine, sampling, unfollowed_s
+        self._chats: OrderedDict[str, Chat] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, opening: Opening) -> str:
+        """Open an empty chat; return its id."""
+        chat_id = _PREFIX + uuid.uuid4().hex
+        with self._lock:
+            self._chats[chat_id] = Chat(opening)
+            while len(self._chats) > _MOST:
+                self._end(self._chats.popitem(last=False)[1])
+        return chat_id
+
+    def get(self, chat_id: str | None) -> Chat | None:
+        """Return a chat, None if it was forgotten."""
+        return self._chats.get(chat_id or "")
+
+    def forget(self, chat_id: str | None) -> None:
+        """End a chat's reply and let go of all that was said in it."""
+        with self._lock:
+            chat = self._chats.pop(chat_id or "", None)
+        if chat:
+            self._end(chat)
+
+    def stop(self, chat_id: str) -> None:
+        """End the reply being written in a chat."""
+        chat = self.get(chat_id)
+        if chat:
+            self._end(chat)
+
+    def close(self) -> None:
+        """Forget every chat."""
+        for chat_id in list(self._chats):
+            self.forget(chat_id)
+
+    def send(self, chat_id: str, text: str) -> Passing:
+        """Say something and begin the reply to it. Raises RapportError or EngineError, changing nothing."""
+        check_text(text, "message")
+        with self._lock:
+            chat = self._chats.get(chat_id)
+            if chat is None:
+                raise BadInput("This temporary chat is gone; open a new one.")
+            if chat.live and chat.live.running:
+                raise Busy("A reply is still being written in this conversation; stop it or wait for its end.")
+            self._chats.move_to_end(chat_id)
+            system = [("system", chat.opening.system_prompt)] if chat.opening.system_prompt else []
+            turns = [*system, *((m.role, m.content) for m in chat.said if m.content), ("user", text)]
+            live = self._begin(turns, replace(self.sampling, **chat.opening.sampling))
+            above = chat.said[-1].id if chat.said else None
+            mine = Said(uuid.uuid4().hex, above, "user", text, "complete")
+            reply = Said(live.message_id, mine.id, "assistant", "", "running", version=live.generation.version)
+            chat.said += [mine, reply]
+            chat.live = live
+        threading.Thread(target=self._write, args=(live, chat), name="temporary", daemon=True).start()
+        return live
+
+    def answer(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Passing:
+        """Begin the reply to (role, content) messages that somebody else keeps. Raises EngineError."""
+        live = self._begin(turns, sampling)
+        threading.Thread(target=self._write, args=(live, None), name="temporary", daemon=True).start()
+        return live
+
+    def _begin(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Passing:
+        return Passing(uuid.uuid4().hex, self.engine.begin(turns, sampling))
+
+    def _write(self, live: Passing, chat: Chat | None) -> None:
+        status = "error"
+        try:
+            for text in live.generation:
+                live.text = text
+                if time.monotonic() - live.followed_at > self._unfollowed_s:
+                    live.generation.cancel()
+            status = "stopped" if live.generation.finish == "stopped" else "complete"
+        except EngineError as error:
+            live.error = str(error)
+        # The reader must learn that the reply ended, whatever the model's code raised.
+        except Exception as error:
+            log.exception("A reply failed.")
+            live.error = f"The reply failed ({type(error).__name__}); try again."
+        if chat:
+            finish = live.generation.finish if status != "error" else None
+            chat.said[-1] = replace(chat.said[-1], content=live.text, status=status, finish=finish, error=live.error)
+        live.status = status
+
+    @staticmethod
+    def _end(chat: Chat) -> None:
+        if chat.live:
+            chat.live.generation.cancel()

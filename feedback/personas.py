@@ -1,0 +1,89 @@
+"""Verbs on personas that people make, and on what a conversation is opened with."""
+
+import uuid
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import select
+
+from feedback.errors import BadInput
+from feedback.messages import check_text, find
+from feedback.records import Opening, PersonaLine
+from feedback.schema import LOCAL, Conversation, Persona, now
+from feedback.sessions import Sessions
+
+MAX_NAME = 60
+MAX_PROMPT = 8_000  # characters; more would leave a small model's context no room for a conversation
+# What may be set, as (type, lowest, highest). The page's sliders and every check read it here.
+BOUNDS: dict[str, tuple[type, float, float]] = {
+    "temperature": (float, 0.0, 2.0),
+    "top_p": (float, 0.05, 1.0),
+    "top_k": (int, 0, 200),
+    "repetition_penalty": (float, 1.0, 2.0),
+    "max_new_tokens": (int, 16, 4096),
+}
+
+
+class Personas(Sessions):
+    """Own personas, and a conversation's persona and sampling settings."""
+
+    def personas(self, owner: str = LOCAL) -> list[PersonaLine]:
+        """List the personas that a person made, oldest first."""
+        with self.reading() as session:
+            query = select(Persona).where(Persona.owner_id == owner, Persona.deleted_at.is_(None))
+            rows = session.scalars(query.order_by(Persona.created_at, Persona.id))
+            return [PersonaLine(row.id, row.name, row.system_prompt, row.sampling) for row in rows]
+
+    def keep_persona(
+        self, name: str, system_prompt: str, sampling: Mapping[str, Any] | None = None, owner: str = LOCAL
+    ) -> str:
+        """Keep a persona of one's own; return its id. Raises BadInput."""
+        check_text(name, "name")
+        check_text(system_prompt, "system prompt")
+        name = " ".join(name.split())
+        if len(name) > MAX_NAME:
+            raise BadInput(f"The name has {len(name)} characters; {MAX_NAME} is the most that is kept.")
+        if len(system_prompt) > MAX_PROMPT:
+            raise BadInput(
+                f"The system prompt has {len(system_prompt):,} characters; {MAX_PROMPT:,} is the most, "
+                "so that the conversation still fits the model."
+            )
+        checked = checked_sampling(sampling)
+        with self.writing() as session:
+            row = Persona(id=uuid.uuid4().hex, owner_id=owner, name=name, system_prompt=system_prompt, sampling=checked)
+            session.add(row)
+            return row.id
+
+    def drop_persona(self, persona_id: str) -> None:
+        """Take an own persona out of the list; conversations opened with it keep it. Raises NotFound."""
+        with self.writing() as session:
+            find(session, Persona, persona_id).deleted_at = now()
+
+    def opening(self, conversation_id: str) -> Opening:
+        """Return what a conversation was opened with. Raises NotFound."""
+        with self.reading() as session:
+            row = find(session, Conversation, conversation_id)
+            return Opening(row.persona, row.system_prompt, row.sampling)
+
+    def set_sampling(self, conversation_id: str, sampling: Mapping[str, Any]) -> None:
+        """Change the settings of a conversation's coming replies; {} are the app's own. Raises NotFound, BadInput."""
+        checked = checked_sampling(sampling)
+        with self.writing() as session:
+            find(session, Conversation, conversation_id).sampling = checked
+
+
+def checked_sampling(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return sampling settings as they are kept. Raises BadInput for one that is unknown or out of its bounds."""
+    if sampling is not None and not isinstance(sampling, Mapping):
+        raise BadInput(f"The sampling settings {sampling!r} are not known; give names with values, like temperature.")
+    checked: dict[str, Any] = {}
+    for name, value in (sampling or {}).items():
+        if name not in BOUNDS:
+            raise BadInput(f"The sampling setting {name!r} is not known; {', '.join(BOUNDS)} are.")
+        kind, lowest, highest = BOUNDS[name]
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        if not number or not lowest <= value <= highest or (kind is int and value != int(value)):
+            whole = "a whole number" if kind is int else "a number"
+            raise BadInput(f"{name} {value!r} cannot be used; give {whole} from {lowest:g} to {highest:g}.")
+        checked[name] = kind(value)
+    return checked
