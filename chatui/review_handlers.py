@@ -1,5 +1,6 @@
 """What the review tab does: the queue, verdicts and corrections. The page sends what it looks for with every event."""
 
+from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import gradio as gr
 
 from chatui.handlers import told
-from feedback.errors import BadInput
+from feedback.errors import BadInput, RapportError
 from feedback.reviews import KINDS, ReviewFilter
 from feedback.store import Store
 
@@ -15,7 +16,10 @@ _AT_ONCE = 10  # replies sent to the page; it asks again with every verdict
 
 
 class ReviewHandlers:
-    """The review tab's events, one method each; each answers with the queue as it is then."""
+    """The review tab's events, one method each; each answers with the queue as it is then.
+
+    Why something was refused travels in the answer: the page shows no error of an event that is not queued.
+    """
 
     def __init__(self, store: Store):
         """Act on `store`."""
@@ -27,19 +31,30 @@ class ReviewHandlers:
 
     def verdict(self, event: gr.EventData) -> dict[str, Any]:
         """A reply was approved or rejected, or that was taken back."""
-        told(self.store.review)(event._data["id"], event._data["verdict"])
-        return self._queue(event._data["look"])
+        return self._after(event, lambda data: self.store.review(data["id"], data["verdict"]))
 
     def amend(self, event: gr.EventData) -> dict[str, Any]:
         """A reply was corrected, which settles it too; or that was taken back (`verdict` is then "")."""
-        told(self.store.correct)(event._data["id"], event._data["text"])
-        told(self.store.review)(event._data["id"], event._data["verdict"])
-        return self._queue(event._data["look"])
 
-    def _queue(self, look: dict[str, Any]) -> dict[str, Any]:
+        def both(data: dict[str, Any]) -> None:
+            self.store.correct(data["id"], data["text"])
+            self.store.review(data["id"], data["verdict"])
+
+        return self._after(event, both)
+
+    def _after(self, event: gr.EventData, verb: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+        problem = ""
+        try:
+            verb(event._data)
+        except RapportError as error:
+            problem = str(error)
+        return self._queue(event._data["look"], problem)
+
+    def _queue(self, look: dict[str, Any], problem: str = "") -> dict[str, Any]:
         kind = look.get("kind") or KINDS[0]
         return {
             "look": look,
+            "problem": problem,
             "choices": self.store.review_choices(),
             **told(queue_of)(self.store, kind, look, _AT_ONCE),
         }

@@ -35,7 +35,10 @@ class Reviews(Sessions):
     """A reviewer's queue and verdicts."""
 
     def review(self, message_id: str, verdict: str, reviewer: str = LOCAL) -> None:
-        """Keep a verdict on a reply: approved, rejected, or "" to take it back. Raises NotFound, BadInput."""
+        """Keep a verdict on a reply: approved, rejected, or "" to take it back. Raises NotFound, BadInput.
+
+        Taking back puts the verdict before in force again, as old as it was: undoing an approval lifts no rejection.
+        """
         if verdict not in (*VERDICTS, ""):
             raise BadInput(
                 f"The verdict {verdict!r} is not known; give approved, rejected, or nothing to take it back."
@@ -44,10 +47,10 @@ class Reviews(Sessions):
             message = ratable(session, message_id)
             if message.status == "running":
                 raise BadInput("This reply is still being written; wait for its end, then review it.")
-            before = current_reviews(session, [message.id]).get(message.id)
-            if (before.verdict if before else None) != (verdict or None):
-                person(session, reviewer)
-                session.add(Review(message_id=message.id, reviewer_id=reviewer, verdict=verdict or None))
+            if verdict:
+                _judge(session, message, verdict, reviewer)
+            else:
+                _take_back(session, message, reviewer)
 
     def review_queue(
         self, kind: str, wanted: ReviewFilter | None = None, leave_out: Sequence[str] = (), limit: int = 20
@@ -56,8 +59,8 @@ class Reviews(Sessions):
 
         Kinds: `unrated`, nobody has thumbed or corrected it; `doubtful`, what people did speaks against what they
         said (regenerated, stopped or asked again without a thumb down, or a thumb up on a reply that was cut off or
-        corrected); `disputed`, raters disagree; `corrected`. A thumb or a correction that is newer than the verdict
-        brings a reply back.
+        corrected); `disputed`, raters disagree, or one with an approval; `corrected`. A thumb or a correction that is
+        newer than the verdict brings a reply back.
         """
         with self.reading() as session:
             query = _waiting(kind, wanted or ReviewFilter())
@@ -83,15 +86,46 @@ class Reviews(Sessions):
             return {"versions": versions, "raters": raters, "reasons": reasons}
 
 
+def _judge(session: Session, message: Message, verdict: str, reviewer: str) -> None:
+    """Add a verdict; the same again only where something newer was said, which it then answers."""
+    before = current_reviews(session, [message.id]).get(message.id)
+    if before is not None and before.verdict == verdict:
+        judged = select(Review.id).where(Review.id == before.id)
+        if session.scalar(judged.where(not_(_settles()))) is None:
+            return
+    person(session, reviewer)
+    session.add(Review(message_id=message.id, reviewer_id=reviewer, verdict=verdict))
+
+
+def _take_back(session: Session, message: Message, reviewer: str) -> None:
+    """Add a row that repeats the verdict before the one in force, with its time: what came since is still newer."""
+    rows = list(session.scalars(select(Review).where(Review.message_id == message.id).order_by(Review.id)))
+    if not rows or rows[-1].verdict is None:
+        return
+    # A repeated row stands for the one that it repeats: what was before that one is next.
+    same = next(n for n, r in enumerate(rows) if (r.verdict, r.created_at) == (rows[-1].verdict, rows[-1].created_at))
+    below = rows[same - 1] if same else None
+    if below is None or below.verdict is None:
+        person(session, reviewer)
+        session.add(Review(message_id=message.id, reviewer_id=reviewer, verdict=None))
+        return
+    again = Review(message_id=message.id, reviewer_id=below.reviewer_id, verdict=below.verdict)
+    again.created_at = below.created_at
+    session.add(again)
+
+
+def _settles() -> ColumnElement[bool]:
+    """Hold for a review that no thumb and no correction is newer than: nothing is left to look at."""
+    newer_thumb = exists().where(Rating.message_id == Review.message_id, Rating.updated_at > Review.created_at)
+    newer_text = exists().where(Correction.message_id == Review.message_id, Correction.created_at > Review.created_at)
+    return not_(or_(newer_thumb, newer_text))
+
+
 def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
     if kind not in KINDS:
         raise BadInput(f"The kind {kind!r} is not known; {', '.join(KINDS)} are.")
-    newer = or_(
-        exists().where(Rating.message_id == Review.message_id, Rating.updated_at > Review.created_at),
-        exists().where(Correction.message_id == Review.message_id, Correction.created_at > Review.created_at),
-    )
     judged = exists().where(
-        Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict.is_not(None), not_(newer)
+        Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict.is_not(None), _settles()
     )
     return (
         select(Message)
@@ -118,7 +152,10 @@ def _is(kind: str) -> ColumnElement[bool]:
     if kind == "unrated":
         return and_(not_(_thumbed(1, -1)), not_(corrected))
     if kind == "disputed":
-        return and_(_thumbed(1), _thumbed(-1))
+        approved = exists().where(
+            Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict == "approved"
+        )
+        return and_(or_(_thumbed(1), approved), _thumbed(-1))  # an approval teaches like a thumb up
     if kind == "corrected":
         return corrected
     against = or_(
@@ -156,10 +193,9 @@ def _items(session: Session, messages: Sequence[Message]) -> list[ReviewItem]:
             thumb = Thumb(rating.rater_id, rating.value, tuple(rating.reasons), rating.comment)
             thumbs.setdefault(rating.message_id, []).append(thumb)
     signals: dict[str, list[str]] = {}
-    parents = {m.parent_id: m.id for m in messages if m.parent_id}
+    parents = list({m.parent_id for m in messages if m.parent_id})
     for signal in in_batches(session, Signal, Signal.message_id, [*ids, *parents]):
-        if signal.message_id in ids or signal.kind == "edited":
-            signals.setdefault(parents.get(signal.message_id, signal.message_id), []).append(signal.kind)
+        signals.setdefault(signal.message_id, []).append(signal.kind)
     return [
         ReviewItem(
             message_id=m.id,
@@ -170,7 +206,9 @@ def _items(session: Session, messages: Sequence[Message]) -> list[ReviewItem]:
             created_at=m.created_at,
             thumbs=tuple(thumbs.get(m.id, ())),
             correction=corrections[m.id].text if m.id in corrections else None,
-            signals=tuple(sorted(set(signals.get(m.id, ())))),
+            signals=tuple(
+                sorted({*signals.get(m.id, ()), *(k for k in signals.get(m.parent_id or "", ()) if k == "edited")})
+            ),
         )
         for m in messages
     ]

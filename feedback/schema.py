@@ -180,6 +180,7 @@ class Review(Base):
     """A reviewer's verdict on a reply, append-only; the newest row of a reply counts.
 
     Verdict: approved (as it stands it may teach), rejected (it is never trained on), None for taken back.
+    Taking back a verdict that replaced another repeats that one, with its `created_at`.
     """
 
     __tablename__ = "reviews"

@@ -1,9 +1,11 @@
-// The reviewer's queue, one reply at a time: props.value = {look, choices: {versions, raters, reasons}, counts: {kind: n},
+// The reviewer's queue, one reply at a time: props.value = {look, problem, choices: {versions, raters, reasons}, counts: {kind: n},
 // items: [{message_id, question, content, version, created_at, thumbs: [{rater, value, reasons, comment}], correction,
 // signals}]}. What is looked for lives here and travels with every event; so does what was skipped.
 const look = { kind: 'unrated', version: '', rater: '', reason: '', since: '', until: '', skipped: [] };
 const KINDS = ['unrated', 'doubtful', 'disputed', 'corrected'];
-const done = []; // what this visit did, newest last: {id, undo}
+const done = []; // what this visit did, newest last: {undo}
+let draft = null; // a correction on its way: {id, text}; a refusal loses no text
+let asking = null; // becomes part of `done` with the answer: what was refused is not undone
 const box = make('div', 'rp-review');
 element.appendChild(box);
 let editing = false, busyUntil = 0; // a refusal brings no value: after 3 s keys work again
@@ -17,25 +19,24 @@ function make(tag, className, text) {
 
 const reasonText = (reason) => { const key = 'reason_' + reason, text = rpWord(key); return text === key ? reason : text; };
 const items = () => (props.value?.items ?? []).filter((item) => !look.skipped.includes(item.message_id));
-const ask = (name, data) => { busyUntil = Date.now() + 3000; editing = false; trigger(name, { ...data, look: { ...look } }); };
+const ask = (name, data, undo) => { asking = undo ? { undo } : null; busyUntil = Date.now() + 3000; editing = false; trigger(name, { ...data, look: { ...look } }); };
 
 // ---- what can be done with a reply; each knows how it is taken back
 
 function judge(item, verdict) {
-  done.push({ undo: () => ask('verdict', { id: item.message_id, verdict: '' }) });
-  ask('verdict', { id: item.message_id, verdict });
+  ask('verdict', { id: item.message_id, verdict }, () => ask('verdict', { id: item.message_id, verdict: '' }));
 }
 
 function amend(item, text) {
   const before = item.correction ?? item.content;
-  done.push({ undo: () => ask('amend', { id: item.message_id, text: before, verdict: '' }) });
-  ask('amend', { id: item.message_id, text, verdict: 'approved' });
+  const back = () => ask('amend', { id: item.message_id, text: before, verdict: '' });
+  draft = { id: item.message_id, text };
+  ask('amend', { ...draft, verdict: 'approved' }, back);
 }
 
 function skip(item) {
   look.skipped.push(item.message_id);
-  done.push({ undo: () => { look.skipped = look.skipped.filter((id) => id !== item.message_id); ask('look', {}); } });
-  ask('look', {});
+  ask('look', {}, () => { look.skipped = look.skipped.filter((id) => id !== item.message_id); ask('look', {}); });
 }
 
 const ACTIONS = {
@@ -101,12 +102,12 @@ function thumb(given) {
 
 function editor(item) {
   const area = make('textarea'), foot = make('div', 'rp-do');
-  area.value = item.correction ?? item.content;
+  area.value = draft?.id === item.message_id ? draft.text : item.correction ?? item.content;
   area.rows = Math.min(14, Math.max(4, area.value.split('\n').length + 1));
   area.setAttribute('aria-label', rpWord('amend'));
   const save = make('button', 'rp-main', rpWord('save_correction')), cancel = make('button', '', rpWord('cancel'));
   save.onclick = () => amend(item, area.value);
-  cancel.onclick = () => { editing = false; draw(); };
+  cancel.onclick = () => { editing = false; draft = null; draw(); };
   area.onkeydown = (event) => {
     event.stopPropagation();
     if (event.key === 'Escape') cancel.onclick();
@@ -144,12 +145,28 @@ function buttons() {
   return row;
 }
 
+function problem(text) {
+  const node = make('p', 'rp-problem', text);
+  node.setAttribute('role', 'alert');
+  return node;
+}
+
+function answered() {
+  busyUntil = 0;
+  if (asking && !props.value?.problem) done.push(asking);
+  asking = null;
+  if (!props.value?.problem) draft = null;
+  else if (draft && items()[0]?.message_id === draft.id) editing = true; // opened again, with what was written
+  if (!editing || draft) draw(); // a box that somebody writes in is not drawn anew
+}
+
 function draw() {
   const value = props.value;
   if (!value) return;
   const item = items()[0];
   const empty = make('div', 'rp-item rp-nothing', rpWord('review_empty'));
   box.replaceChildren(make('h1', '', rpWord('review')), make('p', 'rp-quiet', rpWord('review_about')), kinds(value), filters(value),
+    ...(value.problem ? [problem(value.problem)] : []),
     item ? card(item) : empty, ...(editing ? [] : [buttons()]));
 }
 
@@ -166,5 +183,5 @@ new MutationObserver(() => {
   if (now && !open) ask('look', {});
   open = now;
 }).observe(document.body, { attributeFilter: ['data-view'] });
-watch('value', () => { busyUntil = 0; if (!editing) draw(); });
+watch('value', answered);
 // 'look' 'verdict' 'amend'

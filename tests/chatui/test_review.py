@@ -78,6 +78,10 @@ def test_a_reviewer_goes_through_the_queue_with_keys(data: DataSettings) -> None
         page.keyboard.press("s")
         at("one")
         page.keyboard.press("e")
+        page.fill(".rp-item textarea", " ")
+        page.keyboard.press("Control+Enter")
+        page.locator(".rp-problem", has_text="The correction is empty").wait_for()
+        assert page.input_value(".rp-item textarea") == " "  # still open, nothing lost
         page.fill(".rp-item textarea", "One is the first.")
         page.keyboard.press("Control+Enter")
         page.locator(".rp-nothing").wait_for()  # what was skipped waits for another visit
@@ -93,6 +97,20 @@ def test_a_reviewer_goes_through_the_queue_with_keys(data: DataSettings) -> None
         page.keyboard.press("?")
         assert "Approve" in page.inner_text(".rp-keys")
         page.keyboard.press("Escape")
+
+        at("three")
+        store.review(reply["three"], "rejected", reviewer="ann")  # while this page still shows it
+        store.delete("three")
+        page.keyboard.press("x")
+        page.locator(".rp-problem", has_text="There is no conversation 'three'.").wait_for()
+        store.undelete("three")
+        page.locator(".rp-kind", has_text="Unrated").click()
+        page.locator(".rp-nothing").wait_for()
+        page.keyboard.press("u")
+        wait_for(lambda: judged(store)["four"] is None)
+        page.locator(".rp-do [data-act=undo][disabled]").wait_for()
+        assert judged(store)["three"] == "rejected"
+        store.review(reply["three"], "")
 
         store.rate(reply["two"], -1, ["long"], rater="cleo")
         page.locator(".rp-kind", has_text="Unrated").click()

@@ -10,6 +10,7 @@ from feedback.reviews import KINDS, ReviewFilter
 from feedback.schema import now
 from feedback.store import Store
 from finetune.pairs import judge
+from tests.feedback.talk import answer, ask
 
 
 def taken_in(store: Store, name: str, finish: str = "end") -> str:
@@ -125,3 +126,46 @@ def test_what_cannot_be_reviewed_is_refused(store: Store) -> None:
         store.review_queue("odd")
     store.delete("it")
     assert all(store.review_queue(kind) == [] for kind in KINDS)
+
+
+def test_undoing_an_approval_lifts_no_rejection_before_it(store: Store) -> None:
+    reply = taken_in(store, "it")
+    store.review(reply, "rejected")
+    store.correct(reply, "better")
+    for _ in range(2):
+        store.review(reply, "approved")
+        store.review(reply, "")
+        assert [judge(f) for f in store.feedback()] == ["reviewer_rejected"]
+        assert queue(store, "corrected") == {"it"}  # the correction is still newer than the rejection
+    store.review(reply, "")
+    assert [judge(f) for f in store.feedback()] == ["correction"]
+
+
+@pytest.mark.parametrize("verdict", ["approved", "rejected"])
+def test_the_same_verdict_again_settles_what_came_since(store: Store, verdict: str) -> None:
+    reply = taken_in(store, "it")
+    store.review(reply, verdict)
+    store.correct(reply, "better")
+    assert queue(store, "corrected") == {"it"}
+    store.review(reply, verdict)
+    assert queue(store, "corrected") == set()
+
+
+def test_a_thumb_down_after_an_approval_waits_for_a_reviewer(store: Store) -> None:
+    reply = taken_in(store, "it")
+    store.review(reply, "approved")
+    store.rate(reply, -1, rater="ann")
+    assert queue(store, "disputed") == {"it"}
+    store.review(reply, "approved")
+    assert queue(store, "disputed") == set()
+
+
+def test_an_edited_question_is_told_of_every_reply_to_it(store: Store) -> None:
+    conversation = ask(store)
+    first = answer(store, conversation)
+    question = store.history(conversation)[0].id
+    second = store.begin_reply(question, 0, {}, [{"message": question}])
+    store.end_reply(second, "Or so.", "complete", "end")
+    store.signal(question, "edited")
+    told = {item.message_id: item.signals for item in store.review_queue("doubtful")}
+    assert told == {first: ("edited",), second: ("edited",)}
