@@ -60,7 +60,22 @@ def fill(store: Store) -> str:
         ),
     )
     store.take_in([Incoming("shown", shown)])
+    compare(store)
     return "shown"
+
+
+def compare(store: Store) -> None:
+    """Write two replies that wait for a judgement, as the conversation `compared`."""
+    turns = (IncomingMessage("user", "Hello"), IncomingMessage("assistant", "Hello! What shall we cook?", finish="end"))
+    store.take_in([Incoming("compared", turns)])
+    head = store.history("compared")[-1].id
+    texts = (
+        "Cut it into wedges and roast it hot, 220 °C for 25 minutes.",
+        "Boil it first, then fry it: **crisp** outside, soft inside.",
+    )
+    _, _, *ids = store.begin_comparison("compared", head, "How do I cook a potato?", (0, {}, []), (0, {}, []))
+    for message_id, text in zip(ids, texts, strict=True):
+        store.end_reply(message_id, text, "complete", "end")
 
 
 def fill_runs(store: Store, versions_dir: Path, model: Path) -> None:
@@ -105,6 +120,9 @@ def desktop(page: Any, url: str, conversation: str, shade: str) -> None:
     page.locator(".rp-edit").wait_for()
     shoot(page, f"correct-{shade}")
     page.keyboard.press("Escape")
+    page.goto(f"{url}/?c=compared")
+    page.locator(".rp-choose:not(.waits)").wait_for()
+    shoot(page, f"compare-{shade}")
     page.click("#rp-learning")
     page.locator(".rp-row progress").wait_for()
     shoot(page, f"learning-{shade}")

@@ -76,7 +76,7 @@ def test_stop_ends_one_reply(client: Client, running: Running, monkeypatch: pyte
     wait_for(lambda: bool(engine.gates))
     engine.gates[0].release()
     live = running.app.replies.live
-    wait_for(lambda: live(conversation) is not None and live(conversation).text != "")
+    wait_for(lambda: any(reply.text for reply in live(conversation)))
     assert client.predict(conversation, api_name="/stop")["stopped"] is True
     assert (job.result()["status"], job.result()["text"]) == ("stopped", "Once upon ")
 

@@ -394,6 +394,41 @@ def test_text_that_looks_like_a_script_is_only_text(page, running: Running) -> N
     assert "<img src=x" in page.locator(".rp-entry.on").inner_text()
 
 
+def test_markdown_code_and_formulas_are_drawn_and_weak_signals_kept(
+    page, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "A **bold** word.\n\n$$x^2$$\n\n```python\nprint(1)\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |"
+    monkeypatch.setattr(running.app.replies, "engine", ScriptedEngine([text]))
+    say(page, "show me everything")
+    for drawn in ("strong", ".katex", "pre code", "table td", "button[title*=opy], .copy_code_button"):
+        page.locator(f"{REPLY} {drawn}").first.wait_for()
+    asked, reply = (m.id for m in history(page, running))
+    page.click(f"{REPLY} .rp-b[data-act=copy]")
+    wait_for(lambda: running.app.store.signals(reply) == ["copied"])
+    page.click(f"{REPLY} .rp-b[data-act=regenerate]")
+    page.locator(".rp-steps", has_text="2/2").wait_for()
+    assert running.app.store.signals(reply) == ["copied", "regenerated"]
+    page.click(".user-row .rp-b[data-act=edit]")
+    page.fill(".rp-edit textarea", "show me less")
+    page.click(".rp-edit .rp-save")
+    page.locator(".user-row", has_text="show me less").wait_for()
+    wait_for(lambda: running.app.store.signals(asked) == ["edited"])
+
+
+def test_what_no_longer_fits_the_model_is_said(page, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Forgetful(ScriptedEngine):
+        def begin(self, messages, *args, **kwargs):
+            generation = super().begin(messages, *args, **kwargs)
+            generation.kept = generation.kept[2:]
+            return generation
+
+    monkeypatch.setattr(running.app.replies, "engine", ScriptedEngine(["Yes."]))
+    say(page, "the first of all")
+    monkeypatch.setattr(running.app.replies, "engine", Forgetful(["No."]))
+    say(page, "the second")
+    page.locator(".rp-note", has_text="2 earlier messages no longer fitted").wait_for()
+
+
 def test_learning_shows_runs_and_versions_and_serves_another(page, running: Running) -> None:
     import shutil
 

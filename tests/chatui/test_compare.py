@@ -113,14 +113,14 @@ def test_two_replies_are_compared_in_the_browser(data: DataSettings) -> None:
 
         page.evaluate("document.activeElement.blur()")
         page.keyboard.press("1")
-        page.locator(".rp-note", has_text="chosen over one of base model").wait_for()
+        page.locator(".rp-note", has_text="chosen; the other: base model").wait_for()
         assert page.locator(".rp-side").count() == 0
         assert page.locator(".rp-choose").is_hidden()
         assert page.locator(".rp-steps", has_text="1/2").is_visible()
         page.click(".rp-b[data-act=next]")
         page.locator(".rp-note", has_text="not chosen").wait_for()
 
-        page.click(".rp-two")  # on after the reload? it starts off; this switches it on for the next message
+        page.click(".rp-two")  # the reload had switched it off
         page.fill("#rp-ask textarea", "And now?")
         page.keyboard.press("Enter")
         wait_for(lambda: len(engine.gates) == 4)
@@ -128,4 +128,4 @@ def test_two_replies_are_compared_in_the_browser(data: DataSettings) -> None:
             gate.release()
             gate.release()
         page.locator(".rp-choose:not(.waits) button", has_text="Both bad").click()
-        page.locator(".rp-note", has_text="as bad as").wait_for()
+        page.locator(".rp-note", has_text="both bad; the other").wait_for()

@@ -15,7 +15,7 @@ def running(store: Store, *pieces: str, gated: bool = False) -> tuple[Replies, S
 
 
 def ended(replies: Replies, conversation: str) -> None:
-    wait_for(lambda: replies.live(conversation) is None)
+    wait_for(lambda: not replies.live(conversation))
 
 
 def test_a_reply_is_on_disk_with_how_it_came_to_be(store: Store) -> None:

@@ -20,7 +20,7 @@ def test_what_no_longer_fitted_is_counted_per_reply() -> None:
 
 def test_text_is_shown_to_the_letter() -> None:
     message = Said(id="m", parent_id=None, role="assistant", content="\tif x:\n\t\ty", status="complete")
-    shown = rows([message], None)
+    shown = rows([message], [])
     assert shown[0]["content"] == [{"type": "text", "text": "\tif x:\n\t\ty"}]
     assert with_text(shown, "m", "  more")[0]["content"] == [{"type": "text", "text": "  more"}]
     assert with_text(shown, "other", "  more") == shown
