@@ -13,9 +13,16 @@ class EngineError(Exception):
     """A reply cannot be written; the message is one sentence for a person."""
 
 
+class EngineBusy(EngineError):
+    """Too many replies are waiting already; the same call may work in a moment."""
+
+
 @dataclass(frozen=True)
 class Sampling:
-    """How the next token is picked. Temperature 0 is greedy; top_k 0 and top_p 1 switch these off."""
+    """How the next token is picked. Temperature 0 is greedy; top_k 0 and top_p 1 switch these off.
+
+    The reply ends before any of the texts in `stop`; `seed` makes it repeatable, None draws anew.
+    """
 
     temperature: float = 0.2
     top_p: float = 0.9
@@ -23,6 +30,7 @@ class Sampling:
     repetition_penalty: float = 1.0
     max_new_tokens: int = 512
     seed: int | None = None
+    stop: tuple[str, ...] = ()
 
     def as_dict(self) -> dict[str, Any]:
         """Give the settings as they are kept with a reply."""
@@ -46,6 +54,8 @@ class Generation(Protocol):
     prompt_tokens: int
     completion_tokens: int
     finish: str | None  # end, length or stopped, once it is over
+    waiting: int  # its place in the line of replies that wait, from 1; 0 when it is being written or over
+    unheeded: tuple[str, ...]  # names of sampling settings that this engine cannot honour
 
     def __iter__(self) -> Iterator[str]:
         """Write the reply. Raises EngineError."""
@@ -63,6 +73,12 @@ class Engine(Protocol):
     def serve(self, shares: Mapping[int, float]) -> None:
         """Load what is new, then route new replies to these versions. Raises EngineError, changing nothing."""
 
+    def check(self) -> float:
+        """Let every version that serves write one token; return the seconds it took. Raises EngineError."""
+
+    def close(self) -> None:
+        """End every reply and let go of the models."""
+
     def tokens_in(self, text: str) -> int | None:
         """Count the tokens of a text, None while nothing serves."""
 
@@ -77,5 +93,6 @@ class Engine(Protocol):
 
         The reply begins with the text `begun` and goes on from there; what it yields begins with it too.
 
-        Raises EngineError when nothing serves yet or the last message alone is too long.
+        Raises EngineError when nothing serves yet, the last message alone is too long or a sampling setting cannot
+        be meant, EngineBusy when too many replies wait already.
         """
