@@ -31,7 +31,7 @@ from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune.base import check_base, ensure_base
 from finetune.lock import declare_dead_runs
-from finetune.model import Loaded, load_version
+from finetune.model import Loaded, attach_version, load_version
 from finetune.scheduler import Scheduler
 from finetune.settings import ScheduleSettings, TrainSettings
 
@@ -54,6 +54,7 @@ class App:
         self.watch.close()
         self.temporary.close()
         self.replies.close()
+        self.engine.close()
         self.store.close()
 
 
@@ -64,11 +65,11 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     store.interrupt_dead_replies()
     declare_dead_runs(store, data)
 
-    def load(number: int) -> Loaded:
+    def load(number: int, onto: Loaded | None = None) -> Loaded:
         folder = data.data_dir / store.version(number).path if number else None
-        return load_version(data.base_dir, folder)
+        return attach_version(onto, folder) if onto and folder else load_version(data.base_dir, folder)
 
-    engine = LocalEngine(load, max_streams=chat.max_streams)
+    engine = LocalEngine(load, chat.max_streams, chat.max_waiting, chat.engine_memory, chat.weights)
     replies = Replies(store, engine, chat.sampling, chat.unfollowed_s)
     watch = ServingWatch(store, engine)
     scheduler = Scheduler(store, data, train, schedule)

@@ -35,12 +35,15 @@ class LoadedVersion(Protocol):
     def device(self) -> Any:
         """The torch device that it is on."""
 
+    def activate(self) -> None:
+        """Make a model that several versions share this version's; nothing where it has its own."""
+
 
 class LoadVersion(Protocol):
     """Loads a version by its number; whatever it raises is shown to a person as it stands."""
 
-    def __call__(self, number: int) -> LoadedVersion:
-        """Load version `number`."""
+    def __call__(self, number: int, onto: LoadedVersion | None = None) -> LoadedVersion:
+        """Load version `number` with weights of its own or, with the base given as `onto`, as an adapter on its model."""
 
 
 class Learner(Protocol):

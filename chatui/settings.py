@@ -1,7 +1,7 @@
 """How the page is served and how replies are written."""
 
 from datetime import timedelta
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
@@ -37,7 +37,14 @@ class ChatSettings(Settings):
         _SAMPLING.repetition_penalty, ge=0.5, le=2, description="above 1, what was said is less likely again"
     )
     max_new_tokens: int = Field(_SAMPLING.max_new_tokens, ge=1, description="longest reply, in tokens")
-    max_streams: int = Field(8, ge=1, le=512, description="replies that are computed at once; further ones wait")
+    max_streams: int = Field(32, ge=1, le=512, description="replies that are computed at once; further ones wait")
+    max_waiting: int = Field(64, ge=0, le=10_000, description="replies that wait; more are told to try again")
+    engine_memory: float = Field(
+        0, ge=0, description="GiB that weights and caches of the model may take together; 0: half of what is free"
+    )
+    weights: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
+        "auto", description="form of the weights on a CPU; auto: the fastest that says the same, as tried at the start"
+    )
 
     reasons_up: Reasons = Field(
         ["accurate", "clear", "helpful", "style"], description="reasons offered for a thumb up, between commas"

@@ -133,6 +133,17 @@ class Loaded:
     model: Any
     template: ChatTemplate
     device: torch.device
+    adapter: str = ""  # its name, where it is one of several on a shared model
+
+    def activate(self) -> None:
+        """Make a shared model this version's; nothing where it has its own."""
+        if not getattr(self.model, "_hf_peft_config_loaded", False):
+            return
+        if self.adapter:
+            self.model.enable_adapters()
+            self.model.set_adapter(self.adapter)
+        else:
+            self.model.disable_adapters()
 
 
 def best_device() -> torch.device:
@@ -196,6 +207,26 @@ def load_version(base_dir: Path, version_dir: Path | None, device: torch.device 
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
+
+
+def attach_version(shared: Loaded, version_dir: Path) -> Loaded:
+    """Load a version as an adapter on a base model that others use too; `Loaded.activate` turns the model to it.
+
+    Raises LoadError for one that is a whole model or whose adapter cannot be loaded.
+    """
+    adapter = version_dir / "adapter"
+    if not adapter.is_dir():
+        raise LoadError(f"{str(version_dir)!r} is a whole model, and there is no memory for a second one.")
+    name = version_dir.name
+    try:
+        if name not in getattr(shared.model, "peft_config", {}):
+            shared.model.load_adapter(str(adapter), adapter_name=name, use_safetensors=True)
+    # As in load_base: each of the many ways to fail becomes one sentence.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
+    shared.model.eval()
+    return Loaded(shared.model, shared.template, shared.device, name)
 
 
 def serving_dtype(folder: Path, device: torch.device) -> torch.dtype:

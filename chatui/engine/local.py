@@ -1,36 +1,67 @@
-"""Replies written by this process, on its GPU or CPU, with transformers.
+"""Replies written by this process, on its GPU or CPU, many at once.
 
-Each reply is a token loop of its own in its caller's thread, with its own cache, so several conversations
-go on at once and none can disturb another. A version is loaded beside the others before it is routed to,
-and dropped when its last reply has ended.
+All replies of a version are computed in one batch, each step a token of every one (`loop`, `lane`). A version is loaded
+and tried beside the others before it is routed to, and dropped when its last reply has ended.
 """
 
 import random
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+import time
+import weakref
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
-import torch
-from transformers import DynamicCache
-
+from chatui.engine.budget import Budget
+from chatui.engine.fitting import Fitted, fit
+from chatui.engine.lane import BatchLane, Lane
+from chatui.engine.loop import Loop
+from chatui.engine.prompts import fit_prompt
 from chatui.engine.protocol import EngineError, EngineState, Sampling
-from chatui.engine.sampling import Picker
-from chatui.needs import LoadedVersion, LoadVersion
+from chatui.engine.rows import End, Row
+from chatui.engine.sampling import check
+from chatui.engine.solo import SoloLane
+from chatui.engine.stock import Stock, shape_of
+from chatui.engine.text import Growing, until_stop
+from chatui.needs import LoadedVersion, LoadVersion, Template
 
-_PREFILL = 512  # prompt tokens read in one step, so that a long prompt can be cancelled too
-_HALF_A_CHARACTER = "\ufffd"
+_CHECK_S = 30.0  # a token that takes longer does not come
+_HELLO = [("user", "Hello")]
+
+
+@dataclass(frozen=True)
+class Served:
+    """A version that replies can be written with."""
+
+    template: Template
+    lane: Lane
+    fitted: Fitted
+    bytes: int
 
 
 class LocalEngine:
     """Writes replies with models in this process."""
 
-    def __init__(self, load: LoadVersion, max_streams: int = 8, dice: random.Random | None = None):
-        """`load` makes a version ready; at most `max_streams` replies are computed at once, others wait."""
-        self._load = load
-        self._dice = dice or random.Random()
-        self._places = threading.BoundedSemaphore(max_streams)
+    def __init__(
+        self,
+        load: LoadVersion,
+        max_streams: int = 32,
+        max_waiting: int = 64,
+        memory_gb: float = 0.0,
+        form: str = "auto",
+        dice: random.Random | None = None,
+    ):
+        """`load` makes a version ready. At most `max_streams` replies are computed at once, `max_waiting` more wait.
+
+        `memory_gb` bounds weights and caches together, 0 leaves half of what is free. `form` is that of the weights
+        on a CPU, auto the fastest that passes the exam.
+        """
+        self._load, self._form, self._dice = load, form, dice or random.Random()
+        self._budget, self._loop = Budget(memory_gb), Loop(max_streams, max_waiting)
         self._lock = threading.Lock()
-        self._loaded: dict[int, LoadedVersion] = {}
+        self._served: dict[int, Served] = {}
         self._shares: dict[int, float] = {}
+        self._shared: LoadedVersion | None = None  # the base that all versions share where two copies do not fit
         self._state = EngineState("loading", "The model is loading.")
 
     def state(self) -> EngineState:
@@ -43,21 +74,57 @@ class LocalEngine:
 
     def serve(self, shares: Mapping[int, float]) -> None:
         """Load what is new and try it for one token, then route to `shares`, then drop the rest."""
+        made: dict[int, Served] = {}
         try:
-            ready = {number: self._loaded.get(number) or self._load_and_try(number) for number in shares}
+            for number in shares:
+                if number not in self._served:
+                    made[number] = self._make(number, [*self._served.values(), *made.values()])
         except EngineError as error:
+            for one in made.values():
+                self._loop.retire(one.lane)
             if not self._shares:
                 self.announce("failed", str(error))
             raise
         with self._lock:
-            self._loaded, self._shares = ready, dict(shares)
-            self._state = EngineState("ready", "", tuple(shares))
+            former = self._served
+            self._served = {number: made.get(number) or former[number] for number in shares}
+            self._shares, self._state = dict(shares), EngineState("ready", "", tuple(shares))
+        for number, one in former.items():
+            if number not in shares:
+                self._loop.retire(one.lane)
+        self._loop.memory = self._budget.caches(sum(one.bytes for one in self._served.values()))
+
+    def check(self) -> float:
+        """Let every version that serves write one token; return the seconds it took. Raises EngineError."""
+        began = time.monotonic()
+        with self._lock:
+            served = dict(self._served)
+        if not served:
+            raise EngineError(self._state.message or "Nothing serves yet.")
+        for number, one in served.items():
+            self._try(number, one.template, one.lane)
+        return time.monotonic() - began
+
+    def close(self) -> None:
+        """End every reply and let go of the models."""
+        self._loop.close()
+        with self._lock:
+            self._served, self._shares, self._shared = {}, {}, None
+            self._state = EngineState("failed", "The engine is closed; start the app again.")
 
     def tokens_in(self, text: str) -> int | None:
         """Count the tokens of a text; every version reads with the same tokenizer."""
         with self._lock:
-            loaded = next(iter(self._loaded.values()), None)
-        return len(loaded.template.encode(text)) if loaded else None
+            one = next(iter(self._served.values()), None)
+        return len(one.template.encode(text)) if one else None
+
+    def forms(self) -> dict[int, tuple[str, float]]:
+        """Tell for each version that serves in which form it is computed, and what that costs in nats a token."""
+        with self._lock:
+            return {
+                n: (one.fitted.network.form if one.fitted.network else "one by one", one.fitted.rise)
+                for n, one in self._served.items()
+            }
 
     def begin(
         self,
@@ -67,141 +134,137 @@ class LocalEngine:
         begun: str = "",
     ) -> "LocalGeneration":
         """Prepare a reply; see the protocol."""
+        check(sampling)
         with self._lock:
             if not self._shares:
                 raise EngineError(self._state.message or "The model is loading; try again in a moment.")
             number = stay_with if stay_with in self._shares else self._draw()
-            loaded = self._loaded[number]
-        begun_ids = loaded.template.encode(begun)
-        kept, ids, most = _fit(loaded, messages, sampling.max_new_tokens, len(begun_ids))
-        return LocalGeneration(number, loaded, kept, ids + begun_ids, most, sampling, self._places, len(begun_ids))
+            one = self._served[number]
+        prompt = fit_prompt(one.template, messages, sampling.max_new_tokens, begun)
+        self._loop.reserve()
+        row = Row(prompt.ids, prompt.most, sampling)
+        generation = LocalGeneration(
+            number, prompt.kept, row, one.template, prompt.begun, lambda: self._loop.submit(row, one.lane)
+        )
+        weakref.finalize(generation, self._loop.release)
+        return generation
 
     def _draw(self) -> int:
         numbers = list(self._shares)
         return self._dice.choices(numbers, [self._shares[n] for n in numbers])[0]
 
-    def _load_and_try(self, number: int) -> LoadedVersion:
+    # --- making a version ready
+
+    def _make(self, number: int, beside: Sequence[Served]) -> Served:
         try:
-            loaded = self._load(number)
-            ids = loaded.template.prompt([("user", "Hello")])
-            said = LocalGeneration(number, loaded, [0], ids, 1, Sampling(0.0), threading.BoundedSemaphore(1))
-            list(said)
+            one = self._on_shared(number) if self._shared else self._of_its_own(number, beside)
+            self._loop.open(one.lane)
         # A version can fail to load in any way its files can be broken; what serves must stay as it was.
         except Exception as error:
             raise EngineError(f"Version {number} cannot serve: {error}") from error
-        return loaded
+        try:
+            self._try(number, one.template, one.lane)
+        except EngineError as error:
+            self._loop.retire(one.lane)
+            raise EngineError(f"Version {number} cannot serve: {error}") from error
+        return one
+
+    def _of_its_own(self, number: int, beside: Sequence[Served]) -> Served:
+        """Load a version with weights of its own; where those do not fit twice, begin to share the base."""
+        loaded = self._load(number)
+        fitted = fit(loaded, self._form)
+        size = fitted.network.bytes if fitted.network else _size(loaded.model)
+        weights = size + sum(one.bytes for one in beside)
+        if not beside and not self._budget.holds_two(size, loaded.device):
+            del loaded, fitted
+            self._shared = self._load(0)
+            return self._on_shared(number)
+        self._loop.memory = self._budget.caches(weights, loaded.device)
+        lane: Lane = (
+            BatchLane(fitted.network, loaded.template.end_ids, self._loop.room)
+            if fitted.network
+            else SoloLane(loaded.model, shape_of(loaded.model), loaded.template.end_ids, self._loop.room)
+        )
+        return Served(loaded.template, lane, fitted, size)
+
+    def _on_shared(self, number: int) -> Served:
+        """Load a version as an adapter on the base that is there; between two steps, since those use the same model."""
+        shared = self._shared
+        loaded: LoadedVersion = self._loop.call(lambda: self._load(number, shared)) if number else shared
+        network = Stock(loaded.model, loaded.activate)
+        size = 0 if self._served else network.bytes
+        self._loop.memory = self._budget.caches(network.bytes, loaded.device)
+        lane = BatchLane(network, loaded.template.end_ids, self._loop.room)
+        return Served(loaded.template, lane, Fitted(network, 0.0), size)
+
+    def _try(self, number: int, template: Template, lane: Lane) -> None:
+        """Let a lane say one token, ahead of the line. Raises EngineError."""
+        row = Row(template.prompt(_HELLO), 1, Sampling(0.0), urgent=True)
+        self._loop.submit(row, lane, first=True)
+        try:
+            told = row.told.get(timeout=_CHECK_S)
+        except Exception as error:
+            row.cancel()
+            raise EngineError(f"Version {number} wrote no token within {_CHECK_S:.0f} s.") from error
+        if isinstance(told, End) and told.error:
+            raise EngineError(told.error)
 
 
 class LocalGeneration:
     """One reply being written by one version, first token to last."""
 
+    unheeded: tuple[str, ...] = ()  # every sampling setting is honoured
+
     def __init__(
-        self,
-        version: int,
-        loaded: LoadedVersion,
-        kept: list[int],
-        ids: list[int],
-        max_new_tokens: int,
-        sampling: Sampling,
-        places: threading.BoundedSemaphore,
-        begun: int = 0,
+        self, version: int, kept: list[int], row: Row, template: Template, begun: int, submit: Callable[[], None]
     ):
+        """The last `begun` tokens of the prompt are the reply's own; `submit` puts it in the line."""
         self.version, self.kept = version, kept
-        self.prompt_tokens, self.completion_tokens = len(ids), 0
+        self.prompt_tokens, self.completion_tokens = row.prompt, 0
         self.finish: str | None = None
-        self._loaded, self._ids, self._most, self._places = loaded, ids, max_new_tokens, places
-        self._begun = ids[len(ids) - begun :]
-        self._picker = Picker(sampling, loaded.device)
-        self._cancelled = threading.Event()
+        self._row, self._submit, self._stops = row, submit, row.picker.sampling.stop
+        self._text = Growing(template.decode, row.ids[row.prompt - begun :] if begun else [])
+
+    @property
+    def waiting(self) -> int:
+        """Its place in the line, 0 when it is being written or over."""
+        return self._row.waiting
 
     def cancel(self) -> None:
         """End the reply after the token that is being computed."""
-        self._cancelled.set()
+        self._row.cancel()
 
     def __iter__(self) -> Iterator[str]:
         """Write the reply, yielding the text so far. Raises EngineError."""
-        while not self._places.acquire(timeout=0.05):
-            if self._cancelled.is_set():
-                self.finish = "stopped"
-                return
+        self._submit()
         try:
-            yield from self._write()
-        except torch.OutOfMemoryError as error:
-            raise EngineError("The GPU has no memory left for this reply; start a new conversation.") from error
+            yield from self._written()
         finally:
-            self._places.release()
+            self._row.cancel()  # whoever looks on no longer frees the place
 
-    def _write(self) -> Iterator[str]:
-        template, written = self._loaded.template, list(self._begun)
-        for token in self._tokens():
-            written.append(token)
-            self.completion_tokens += 1
-            text = template.decode(written)
-            if not text.endswith(_HALF_A_CHARACTER):
-                yield text
-        if written and template.decode(written).endswith(_HALF_A_CHARACTER):
-            yield template.decode(written).rstrip(_HALF_A_CHARACTER)
-
-    def _tokens(self) -> Iterator[int]:
-        device = self._loaded.device
-        so_far = torch.tensor([self._ids], device=device)
-        cache, unread = DynamicCache(config=self._loaded.model.config), so_far
-        for _ in range(self._most):
-            logits = self._read(unread, cache)
-            if logits is None:
+    def _written(self) -> Iterator[str]:
+        since, shown = len(self._text.text), self._text.text
+        for told in iter(self._row.told.get, None):
+            if isinstance(told, End):
+                if told.error:
+                    raise EngineError(told.error)
+                self.finish = told.finish
+                text, _ = until_stop(self._text.whole(), self._stops, since)
+                text = self._text.whole() if told.finish != "end" or not self._stops else text
+                if len(text) > len(shown):
+                    yield text
                 return
-            token = self._picker.pick(logits, so_far)
-            if token in self._loaded.template.end_ids:
+            self.completion_tokens += 1
+            if not self._text.add(told):
+                continue
+            text, stopped = until_stop(self._text.text, self._stops, since)
+            if len(text) > len(shown):
+                shown = text
+                yield text
+            if stopped:
                 self.finish = "end"
                 return
-            yield token
-            unread = torch.tensor([[token]], device=device)
-            so_far = torch.cat([so_far, unread], 1)
-        self.finish = "length"
-
-    def _read(self, unread: torch.Tensor, cache: DynamicCache) -> torch.Tensor | None:
-        """Read tokens into the cache; return the logits after the last, or None when cancelled."""
-        logits = None
-        for part in torch.split(unread, _PREFILL, 1):
-            if self._cancelled.is_set():
-                self.finish = "stopped"
-                return None
-            with torch.inference_mode():
-                out = self._loaded.model(input_ids=part, past_key_values=cache, use_cache=True, logits_to_keep=1)
-            logits = out.logits[:, -1]
-        return logits
 
 
-def _fit(
-    loaded: LoadedVersion, messages: Sequence[tuple[str, str]], max_new_tokens: int, begun: int
-) -> tuple[list[int], list[int], int]:
-    """Leave out the oldest messages until the prompt fits; a system message in front always stays.
-
-    `begun` tokens of the reply are there already. Returns the places kept, the prompt's token ids, and how many
-    tokens may be written.
-    """
-    context = loaded.template.context
-    most = min(max_new_tokens, context // 2)
-    fixed = [0] if messages and messages[0][0] == "system" else []
-    rest = [i for i in range(len(messages)) if i not in fixed]
-    while True:
-        kept = fixed + rest
-        ids = _encode(loaded, [messages[i] for i in kept])
-        if len(ids) + begun + most <= context:
-            return kept, ids, most
-        if len(rest) <= 1:
-            raise EngineError(
-                f"The message has {len(ids) + begun:,} tokens with its frame; the model reads at most "
-                f"{context - most:,}: shorten it."
-            )
-        rest = rest[max(1, len(rest) // 8) :]
-        while len(rest) > 1 and messages[rest[0]][0] == "assistant":
-            rest = rest[1:]
-
-
-def _encode(loaded: LoadedVersion, messages: Sequence[tuple[str, str]]) -> list[int]:
-    try:
-        return loaded.template.prompt(messages)
-    # A stranger's chat template is a program; whatever it raises is the reader's notice.
-    except Exception as error:
-        raise EngineError(str(error)) from error
+def _size(model: Any) -> int:
+    return sum(int(p.nbytes) for p in model.parameters())

@@ -1,47 +1,108 @@
-"""Picking the next token, with transformers' own warpers and a generator per reply."""
+"""Picking the next tokens of a batch, each as its own settings say and with its own random numbers."""
+
+import math
+import random
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from transformers import (
-    LogitsProcessorList,
-    RepetitionPenaltyLogitsProcessor,
-    TemperatureLogitsWarper,
-    TopKLogitsWarper,
-    TopPLogitsWarper,
-)
 
 from chatui.engine.protocol import EngineError, Sampling
 
+_CANDIDATES = 1024  # of the likeliest tokens; seldom does a share of the probability need more
+_MOST_STOPS, _LONGEST_STOP = 16, 200
+
+
+def check(sampling: Sampling) -> None:
+    """Raise EngineError, with the value and the bounds, for settings that cannot be meant."""
+    bounds = (
+        ("temperature", sampling.temperature, 0, 10, False),
+        ("top_p", sampling.top_p, 0, 1, True),
+        ("repetition_penalty", sampling.repetition_penalty, 0, 10, True),
+    )
+    for name, value, lowest, highest, above in bounds:
+        number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+        if not number or not lowest <= value <= highest or (above and value == lowest):
+            raise EngineError(f"{name} {value!r} cannot be used; give a number from {lowest} to {highest}.")
+    for name, whole, lowest in (("top_k", sampling.top_k, 0), ("max_new_tokens", sampling.max_new_tokens, 1)):
+        if not isinstance(whole, int) or isinstance(whole, bool) or whole < lowest:
+            raise EngineError(f"{name} {whole!r} cannot be used; give a whole number from {lowest} on.")
+    if sampling.seed is not None and not isinstance(sampling.seed, int):
+        raise EngineError(f"seed {sampling.seed!r} cannot be used; give a whole number, or none.")
+    stops = sampling.stop
+    if len(stops) > _MOST_STOPS or not all(isinstance(s, str) and 0 < len(s) <= _LONGEST_STOP for s in stops):
+        raise EngineError(
+            f"The stop strings cannot be used; give at most {_MOST_STOPS}, each of 1 to {_LONGEST_STOP} characters."
+        )
+
 
 class Picker:
-    """Picks tokens for one reply; its random numbers are its own, whatever else is being written."""
+    """How one reply's tokens are picked: its settings, its dice and, for the penalty, what it has read and written."""
 
-    def __init__(self, sampling: Sampling, device: torch.device):
-        self.greedy = sampling.temperature == 0
-        self.warpers = _warpers(sampling)
-        self.dice = torch.Generator(device=device)
-        self.dice.manual_seed(sampling.seed) if sampling.seed is not None else self.dice.seed()
+    def __init__(self, sampling: Sampling, ids: Sequence[int]):
+        """`ids` is the prompt."""
+        self.sampling = sampling
+        self.dice = random.Random(sampling.seed)
+        self._known = set(ids) if sampling.repetition_penalty != 1.0 else set()
+        self._seen: Tensor | None = None
 
-    def pick(self, logits: Tensor, so_far: Tensor) -> int:
-        """Pick from (1, vocabulary) logits, given the (1, tokens) read and written so far. Raises EngineError."""
-        if bool(torch.isnan(logits).any()):
-            raise EngineError("The model gave no usable probabilities; try again, or roll this version back.")
-        scores = self.warpers(so_far, logits.float())
-        if self.greedy:
-            return int(scores.argmax(-1))
-        chances = torch.softmax(scores, -1)
-        return int(torch.multinomial(chances, 1, generator=self.dice))
+    def saw(self, token: int) -> None:
+        """Take note of a token that was written."""
+        if self.sampling.repetition_penalty != 1.0 and token not in self._known:
+            self._known.add(token)
+            self._seen = None
+
+    def penalise(self, scores: Tensor) -> None:
+        """Make what was said less likely, in place, in (vocabulary,) scores (Keskar et al. 2019, arXiv:1909.05858)."""
+        penalty = self.sampling.repetition_penalty
+        if penalty == 1.0:
+            return
+        if self._seen is None or self._seen.device != scores.device:
+            self._seen = torch.tensor(sorted(self._known), device=scores.device)
+        seen = scores[self._seen]
+        scores[self._seen] = torch.where(seen < 0, seen * penalty, seen / penalty)
 
 
-def _warpers(sampling: Sampling) -> LogitsProcessorList:
-    warpers = LogitsProcessorList()
-    if sampling.repetition_penalty != 1.0:
-        warpers.append(RepetitionPenaltyLogitsProcessor(sampling.repetition_penalty))
-    if sampling.temperature == 0:
-        return warpers
-    warpers.append(TemperatureLogitsWarper(sampling.temperature))
-    if sampling.top_k:
-        warpers.append(TopKLogitsWarper(sampling.top_k))
-    if sampling.top_p < 1.0:
-        warpers.append(TopPLogitsWarper(sampling.top_p))
-    return warpers
+def pick(logits: Tensor, pickers: Sequence[Picker]) -> list[int | None]:
+    """Pick a token for each row of (rows, vocabulary) logits; None where a row holds no usable numbers."""
+    scores = logits.float()
+    for row, picker in zip(scores, pickers, strict=True):
+        picker.penalise(row)
+    best, tokens = scores.max(-1)
+    usable = torch.isfinite(best).tolist()
+    picked: list[int | None] = [token if ok else None for token, ok in zip(tokens.tolist(), usable, strict=True)]
+    drawn = [n for n, picker in enumerate(pickers) if usable[n] and picker.sampling.temperature > 0]
+    if drawn:
+        for n, token in zip(drawn, _draw(scores[drawn], [pickers[n] for n in drawn]), strict=True):
+            picked[n] = token
+    return picked
+
+
+def _draw(scores: Tensor, pickers: Sequence[Picker]) -> list[int]:
+    """Draw from the likeliest tokens; from all of them only where those do not hold the share that is asked for."""
+    most = min(scores.shape[1], max(p.sampling.top_k or _CANDIDATES for p in pickers))
+    values, places = scores.topk(most)
+    heat = torch.tensor([p.sampling.temperature for p in pickers], device=scores.device)[:, None]
+    # As a difference to the best: a temperature near zero then makes small numbers, not infinite ones.
+    values = (values - values[:, :1]) / heat
+    whole = ((scores - scores.max(-1, keepdim=True).values) / heat).exp().sum(-1)
+    values, places, masses = values.double().cpu(), places.cpu(), whole.tolist()
+    tokens = []
+    for row, picker in enumerate(pickers):
+        top_k, top_p = picker.sampling.top_k, picker.sampling.top_p
+        chances = values[row, : top_k or most].exp()
+        total = float(chances.sum()) if top_k else masses[row]
+        sums = chances.cumsum(0)
+        if float(sums[-1]) < top_p * total * (1 - 1e-6):  # the candidates are too few: take every token
+            ordered, every = scores[row].cpu().double().sort(descending=True)
+            sums = ((ordered - ordered[0]) / picker.sampling.temperature).exp().cumsum(0)
+            tokens.append(int(every[_place(sums, float(sums[-1]), top_p, picker.dice)]))
+        else:
+            tokens.append(int(places[row, _place(sums, total, top_p, picker.dice)]))
+    return tokens
+
+
+def _place(sums: Tensor, total: float, top_p: float, dice: random.Random) -> int:
+    """Draw a place from sums of chances, likeliest first: among the first that hold `top_p` of `total`."""
+    kept = min(int(torch.searchsorted(sums, top_p * total)), len(sums) - 1)
+    return min(int(torch.searchsorted(sums, dice.random() * float(sums[kept]), right=True)), kept)

@@ -24,9 +24,19 @@ def models(tmp_path_factory: pytest.TempPathFactory):
 
 @pytest.fixture
 def engine(models: dict[int, Path]) -> LocalEngine:
-    made = LocalEngine(lambda n: load_base(models[n], torch.float32, torch.device("cpu")), dice=random.Random(0))
+    made = engine_of(models, dice=random.Random(0))
     made.serve({0: 1.0})
-    return made
+    yield made
+    made.close()
+
+
+def engine_of(models: dict[int, Path], **settings) -> LocalEngine:
+    """An engine that serves tiny models as they are, to the bit."""
+    return LocalEngine(lambda n, onto=None: loaded_from(models, n), form="float32", **settings)
+
+
+def loaded_from(models: dict[int, Path], number: int):
+    return load_base(models[number], torch.float32, torch.device("cpu"))
 
 
 def written(engine: LocalEngine, messages=HELLO, sampling: Sampling = GREEDY, stay_with: int | None = None) -> str:
@@ -36,7 +46,7 @@ def written(engine: LocalEngine, messages=HELLO, sampling: Sampling = GREEDY, st
 
 def test_before_anything_serves_it_says_so() -> None:
     with pytest.raises(EngineError, match="loading"):
-        LocalEngine(lambda n: None).begin(HELLO, GREEDY)
+        LocalEngine(lambda n, onto=None: None).begin(HELLO, GREEDY)
 
 
 def test_greedy_writes_what_the_library_writes(engine: LocalEngine, models: dict[int, Path]) -> None:
@@ -93,7 +103,7 @@ def test_a_reply_ends_in_the_version_it_began_in(engine: LocalEngine, models: di
     first = next(steps)
     engine.serve({1: 1.0})
     rest = list(steps)
-    alone = LocalEngine(lambda n: load_base(models[0], torch.float32, torch.device("cpu")))
+    alone = engine_of(models)
     alone.serve({0: 1.0})
     assert generation.version == 0
     assert [first, *rest][-1] == written(alone)
@@ -108,7 +118,7 @@ def test_a_conversation_stays_with_its_version_while_that_serves(engine: LocalEn
 
 
 def test_a_version_that_cannot_load_leaves_what_served(models: dict[int, Path]) -> None:
-    def load(number: int):
+    def load(number: int, onto=None):
         if number == 1:
             raise OSError("the file is gone")
         return load_base(models[number], torch.float32, torch.device("cpu"))
@@ -122,7 +132,7 @@ def test_a_version_that_cannot_load_leaves_what_served(models: dict[int, Path]) 
 
 
 def test_a_version_of_broken_weights_leaves_what_served(engine: LocalEngine, models: dict[int, Path]) -> None:
-    def load(number: int):
+    def load(number: int, onto=None):
         loaded = load_base(models[number], torch.float32, torch.device("cpu"))
         with torch.no_grad():
             loaded.model.model.embed_tokens.weight.fill_(float("nan"))
@@ -157,7 +167,7 @@ def test_what_the_template_refuses_is_one_sentence(engine: LocalEngine) -> None:
 
 
 def test_more_streams_than_places_all_end(models: dict[int, Path]) -> None:
-    engine = LocalEngine(lambda n: load_base(models[n], torch.float32, torch.device("cpu")), max_streams=2)
+    engine = engine_of(models, max_streams=2)
     engine.serve({0: 1.0})
     texts: list[str] = []
     threads = [threading.Thread(target=lambda: texts.append(written(engine))) for _ in range(8)]

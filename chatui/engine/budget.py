@@ -1,0 +1,50 @@
+"""How much memory the engine may take: by a setting, else what leaves a training run its half."""
+
+import os
+from typing import Any
+
+import torch
+
+from chatui.engine.protocol import EngineError
+
+_LEAST = 64 * 2**20  # bytes of keys and values without which hardly a reply can be written
+_LOADING = 2.5  # a version takes so many times its size while it is loaded and packed
+
+
+class Budget:
+    """Bytes for weights and caches; `limit` None: half of what is free when it is asked."""
+
+    def __init__(self, memory_gb: float):
+        """Allow so many GiB, 0 for half of what is free."""
+        self._limit = int(memory_gb * 2**30) or None
+        self._free: int | None = None  # caches' bytes, decided once where there is no limit
+
+    def holds_two(self, size: int, device: Any) -> bool:
+        """Tell whether a second copy of weights of this size fits beside the first, with room for replies."""
+        if self._limit:
+            return 2 * size + _LEAST <= self._limit
+        return free(device) > (1.2 if device.type == "cuda" else _LOADING) * size + _LEAST
+
+    def caches(self, weights: int, device: Any = None) -> int:
+        """Return the bytes that are left for keys and values beside weights. Raises EngineError for none."""
+        if self._limit is None:
+            if self._free is None:
+                self._free = max(_LEAST, free(device or torch.device("cpu")) // 2)
+            return self._free
+        if self._limit - weights < _LEAST:
+            needed = (weights + _LEAST) / 2**30
+            raise EngineError(
+                f"--engine-memory {self._limit / 2**30:g} is too little: the model needs {needed:.2f} GiB and more; "
+                "allow it that."
+            )
+        return self._limit - weights
+
+
+def free(device: Any) -> int:
+    """Return the bytes that are free on a device now."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    try:
+        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    except (ValueError, OSError, AttributeError):  # a system that does not tell
+        return 8 * 2**30

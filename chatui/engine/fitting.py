@@ -1,0 +1,67 @@
+"""Choosing how a version is computed here: the fastest way that says the same.
+
+Every way sits the exam; what raises the loss over the model as it was loaded by more than `MOST_RISE` does not serve.
+"""
+
+import logging
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+
+from chatui.engine.decoder import Decoder, fits
+from chatui.engine.exam import Exam, Network
+from chatui.engine.kernels import PACKS, measured
+from chatui.engine.stock import Stock
+from chatui.needs import LoadedVersion
+
+log = logging.getLogger("rapport.engine")
+FORMS = ("auto", "float32", "bfloat16", "int8", "int4")
+MOST_RISE = 0.015  # nats a token on the exam, so that 0.02 holds elsewhere
+_PACK_UP_TO = 2_000_000_000  # parameters; a pack stands beside the weights in bfloat16, and takes half as much again
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """How a version is computed, and what that costs in nats a token; without a network it is computed one by one."""
+
+    network: Network | None
+    rise: float
+
+
+def fit(loaded: LoadedVersion, form: str = "auto") -> Fitted:
+    """Return the fastest way that passes the exam; a `form` other than auto is the only one tried before the model's own."""
+    exam = Exam(loaded)
+    for make in _ways(loaded, form):
+        try:
+            network = make()
+            rise = exam.rise(network)
+        # A stranger's model or this build's kernels may fail in any way; the next way is tried, and the last is plain.
+        except Exception as error:  # noqa: BLE001
+            log.info("A way to compute the model failed: %s", error)
+            continue
+        if rise <= MOST_RISE:
+            return Fitted(network, rise)
+        log.info("In the form %s the loss rises by %.3f nats a token; another is taken.", network.form, rise)
+    return Fitted(None, 0.0)
+
+
+def _ways(loaded: LoadedVersion, form: str) -> Iterator[Callable[[], Network]]:
+    model = loaded.model
+    if fits(model):
+        for name in _forms(loaded, form):
+            yield lambda name=name: Decoder(model, name)  # type: ignore[misc]
+    yield lambda: Stock(model)
+
+
+def _forms(loaded: LoadedVersion, form: str) -> list[str]:
+    own = "float32" if loaded.model.dtype == torch.float32 else "bfloat16"
+    if loaded.device.type != "cpu":
+        return [own]
+    if form != "auto":
+        return [form, own]
+    config = loaded.model.config
+    big = sum(p.numel() for p in loaded.model.parameters()) > _PACK_UP_TO
+    order = measured(config.hidden_size, config.intermediate_size).order
+    # More bits than the model came with make it slower and no better.
+    return [f for f in order if not (big and f in PACKS) and (f != "float32" or own == "float32")]

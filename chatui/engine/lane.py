@@ -1,0 +1,227 @@
+"""One version's replies, computed together: one step reads a piece of a prompt, one writes a token of every reply."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from chatui.engine.exam import Network
+from chatui.engine.memory import Piece, Slab, seat_for, seats_of
+from chatui.engine.prefixes import Prefixes
+from chatui.engine.rows import Row
+from chatui.engine.sampling import pick
+
+log = logging.getLogger("rapport.engine")
+_READ_CPU, _READ_GPU = 256, 2048  # prompt tokens of one step; more would make those who are written to wait
+BROKEN = "The model gave no usable probabilities; try again, or roll this version back."
+FULL = "There is no memory left for this reply; start a new conversation, or allow --engine-memory more."
+
+
+class Room(Protocol):
+    """Whoever shares the memory out among the lanes."""
+
+    def __call__(self, size: int) -> bool:
+        """Make so many bytes free, if need be by dropping what is only kept; say whether that worked."""
+
+
+class Lane(Protocol):
+    """The replies of one version."""
+
+    rows: list[Row]
+
+    def add(self, row: Row) -> bool:
+        """Take a reply on; False while there is no memory for it."""
+
+    def step(self) -> None:
+        """Compute a step for every reply; those that ended are gone then."""
+
+    def spare(self) -> bool:
+        """Let go of something that is only kept; say whether there was anything."""
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of keys and values."""
+
+
+def end_cancelled(rows: Sequence[Row]) -> None:
+    """End the replies that nobody wants any more."""
+    for row in rows:
+        if row.cancelled:
+            row.end("stopped")
+
+
+def fail(row: Row, error: Exception) -> None:
+    """Tell a reply's reader why it failed, and the log all of it."""
+    log.error("A reply failed.", exc_info=error)
+    row.fail(FULL if isinstance(error, torch.OutOfMemoryError) else f"The reply failed ({error}); try again.")
+
+
+@dataclass
+class Shelf:
+    """A slab and the replies in its seats; the first `ready` of them have read their prompts, so that no gap is between."""
+
+    slab: Slab
+    rows: list[Row] = field(default_factory=list)
+    ready: int = 0
+
+    def remove(self, row: Row) -> None:
+        """Empty a reply's seat and close the gap."""
+        gap = self.rows.index(row)
+        if gap < self.ready:
+            self.ready -= 1
+            gap = self._fill(gap, self.ready)
+        self._fill(gap, len(self.rows) - 1)
+        self.rows.pop()
+
+    def _fill(self, gap: int, source: int) -> int:
+        if gap != source:
+            self.slab.move(source, gap, self.rows[source].read)
+            self.rows[gap] = self.rows[source]
+        return source
+
+
+Batch = Sequence[tuple[Shelf, int, int]]  # shelf, first seat, seats
+
+
+class BatchLane:
+    """Computes all replies of one version in one batch."""
+
+    def __init__(self, network: Network, ends: frozenset[int], room: Room):
+        """`ends` are the tokens that end a reply; `room` is asked before memory is taken."""
+        self.network, self.ends, self._room = network, ends, room
+        self._shelves: list[Shelf] = []
+        self._prefixes = Prefixes()
+        self._chunk = _READ_CPU if network.shape.device.type == "cpu" else _READ_GPU
+
+    @property
+    def rows(self) -> list[Row]:
+        """The replies being computed."""
+        return [row for shelf in self._shelves for row in shelf.rows]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of keys and values, of running replies and of former ones."""
+        return sum(shelf.slab.bytes for shelf in self._shelves) + self._prefixes.bytes
+
+    def spare(self) -> bool:
+        """Let go of an empty slab, or of what a former reply has read."""
+        empty = next((shelf for shelf in self._shelves if not shelf.rows), None)
+        if empty:
+            self._shelves.remove(empty)
+            return True
+        return self._prefixes.drop_oldest()
+
+    def add(self, row: Row) -> bool:
+        """Give a reply a seat, with what a former one has read of the same tokens already."""
+        shelf = self._shelf_for(row.tokens)
+        if shelf is None:
+            return False
+        shared, kept = self._prefixes.find(row.ids)
+        if kept is not None:
+            shelf.slab.put(len(shelf.rows), kept, shared)
+            row.read = shared
+        shelf.rows.append(row)
+        return True
+
+    def _shelf_for(self, tokens: int) -> Shelf | None:
+        capacity, shape = seat_for(tokens), self.network.shape
+        free = [s for s in self._shelves if s.slab.capacity == capacity and len(s.rows) < s.slab.seats]
+        if free:
+            return max(free, key=lambda shelf: len(shelf.rows))
+        if not self._room(seats_of(capacity, shape.device) * capacity * shape.bytes_per_token):
+            return None
+        self._shelves.append(Shelf(Slab(shape, capacity)))
+        return self._shelves[-1]
+
+    def step(self) -> None:
+        """Let those who are not wanted go, read one piece of a prompt, write a token of every reply."""
+        end_cancelled(self.rows)
+        self._let_go()
+        self._read()
+        self._write()
+
+    def _read(self) -> None:
+        shelf = next((s for s in self._shelves if s.ready < len(s.rows)), None)
+        if shelf is None:
+            return
+        some = self._next_to_read(shelf)
+        ends = [min(len(row.ids), row.read + self._chunk) for row in some]
+        width = max(end - row.read for row, end in zip(some, ends, strict=True))
+        for row, logits in self._compute([(shelf, shelf.ready, len(some))], width):
+            row.read = min(len(row.ids), row.read + self._chunk)
+            if row.read == len(row.ids):
+                self._picked([row], logits[None])
+        while shelf.ready < len(shelf.rows) and shelf.rows[shelf.ready].read >= shelf.rows[shelf.ready].prompt:
+            shelf.ready += 1
+        self._let_go()
+
+    def _next_to_read(self, shelf: Shelf) -> list[Row]:
+        """The first that has something to read, and those after it that are read whole beside it in the same step."""
+        some: list[Row] = []
+        for row in shelf.rows[shelf.ready :]:
+            width = max(len(r.ids) - r.read for r in [*some, row])
+            if some and (row.read or some[0].read or width * (len(some) + 1) > self._chunk):
+                break
+            some.append(row)
+        return some
+
+    def _write(self) -> None:
+        batch = [(shelf, 0, shelf.ready) for shelf in self._shelves if shelf.ready]
+        if not batch:
+            return
+        found = self._compute(batch, 1)
+        for row, _ in found:
+            row.read += 1
+        if found:
+            self._picked([row for row, _ in found], torch.stack([logits for _, logits in found]))
+        self._let_go()
+
+    def _picked(self, rows: Sequence[Row], logits: Tensor) -> None:
+        for row, token in zip(rows, pick(logits, [row.picker for row in rows]), strict=True):
+            if token is None:
+                row.fail(BROKEN)
+            else:
+                row.take(token, self.ends)
+
+    def _compute(self, batch: Batch, width: int) -> list[tuple[Row, Tensor]]:
+        """Return the logits after what each reply reads in this step; where that fails, find out whose fault it is."""
+        rows = [row for shelf, first, seats in batch for row in shelf.rows[first : first + seats]]
+        try:
+            return list(zip(rows, self._logits(batch, rows, width), strict=True))
+        # Out of memory, or anything a stranger's model may raise: nobody but its cause may end by it.
+        except Exception as error:  # noqa: BLE001
+            if len(rows) == 1:
+                fail(rows[0], error)
+                return []
+            alone = [(shelf, seat, 1) for shelf, first, seats in batch for seat in range(first, first + seats)]
+            return [found for one in alone for found in self._compute([one], width)]
+
+    def _logits(self, batch: Batch, rows: Sequence[Row], width: int) -> Tensor:
+        device = self.network.shape.device
+        unread = [row.ids[row.read : row.read + width] for row in rows]
+        ids = torch.tensor([part + [0] * (width - len(part)) for part in unread], device=device)
+        at = torch.tensor([n * width + len(part) - 1 for n, part in enumerate(unread)], device=device)
+        with torch.inference_mode():
+            pieces = [
+                Piece(shelf.slab, first, [row.read for row in shelf.rows[first : first + seats]], width)
+                for shelf, first, seats in batch
+            ]
+            return self.network.logits(ids, pieces, at)
+
+    def _let_go(self) -> None:
+        for shelf in list(self._shelves):
+            for row in [row for row in shelf.rows if row.over]:
+                self._keep(shelf, row)
+                shelf.remove(row)
+
+    def _keep(self, shelf: Shelf, row: Row) -> None:
+        """Keep what a reply has read for the next turn; numbers that are not finite are wiped out."""
+        seat, size = shelf.rows.index(row), row.read * self.network.shape.bytes_per_token
+        held = shelf.slab.kv[:, seat, : row.read]
+        if not bool(torch.isfinite(held).all()):
+            shelf.slab.wipe(seat)
+        elif self._room(size):
+            self._prefixes.keep(row.ids[: row.read], shelf.slab.take(seat, row.read))

@@ -1,0 +1,59 @@
+"""Making a prompt fit the model's context: the oldest messages are left out first, a system message in front never."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from chatui.engine.protocol import EngineError
+from chatui.needs import Template
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What a model is given: token ids, the places of the messages in them, and how much it may write.
+
+    The last `begun` tokens are the beginning of the reply itself.
+    """
+
+    ids: list[int]
+    kept: list[int]
+    most: int
+    begun: int
+
+
+def fit_prompt(template: Template, messages: Sequence[tuple[str, str]], max_new_tokens: int, begun: str = "") -> Prompt:
+    """Encode (role, content) messages and the beginning of the reply. Raises EngineError where that cannot fit."""
+    beginning = _encode(template, begun)
+    most = min(max_new_tokens, template.context // 2)
+    fixed = [0] if messages and messages[0][0] == "system" else []
+    rest = [i for i in range(len(messages)) if i not in fixed]
+    while True:
+        kept = fixed + rest
+        ids = _prompt(template, [messages[i] for i in kept])
+        if not ids:
+            raise EngineError("There is nothing to reply to; say something first.")
+        if len(ids) + len(beginning) + most <= template.context:
+            return Prompt(ids + beginning, kept, most, len(beginning))
+        if len(rest) <= 1:
+            raise EngineError(
+                f"The message has {len(ids) + len(beginning):,} tokens with its frame; the model reads at most "
+                f"{template.context - most:,}: shorten it."
+            )
+        rest = rest[max(1, len(rest) // 8) :]
+        while len(rest) > 1 and messages[rest[0]][0] == "assistant":
+            rest = rest[1:]
+
+
+def _prompt(template: Template, messages: Sequence[tuple[str, str]]) -> list[int]:
+    try:
+        return template.prompt(messages)
+    # A stranger's chat template is a program; whatever it raises is the reader's notice.
+    except Exception as error:
+        raise EngineError(str(error)) from error
+
+
+def _encode(template: Template, text: str) -> list[int]:
+    try:
+        return template.encode(text)
+    # A tokenizer may refuse half a character, say.
+    except Exception as error:
+        raise EngineError(f"The text cannot be read: {error}") from error
