@@ -65,7 +65,7 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     store.interrupt_dead_replies()
     declare_dead_runs(store, data)
 
-    def load(number: int, onto: Loaded | None = None) -> Loaded:
+    def load(number: int, onto: Any = None) -> Loaded:
         folder = data.data_dir / store.version(number).path if number else None
         return attach_version(onto, folder) if onto and folder else load_version(data.base_dir, folder)
 

@@ -43,7 +43,7 @@ class LoadVersion(Protocol):
     """Loads a version by its number; whatever it raises is shown to a person as it stands."""
 
     def __call__(self, number: int, onto: LoadedVersion | None = None) -> LoadedVersion:
-        """Load version `number` with weights of its own or, with the base given as `onto`, as an adapter on its model."""
+        """Load version `number` with weights of its own or, given the base as `onto`, as an adapter on it."""
 
 
 class Learner(Protocol):

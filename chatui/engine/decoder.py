@@ -104,7 +104,7 @@ class Decoder:
     def bytes(self) -> int:
         """Bytes that its weights take."""
         layers = (linear for one in self.layers for linear in (one.qkv, one.out, one.gate_up, one.down))
-        return sum(linear.bytes for linear in layers) + self.head.bytes + self.embedding.nbytes
+        return sum(linear.bytes for linear in layers) + self.head.bytes + int(self.embedding.nbytes)
 
     def logits(self, ids: Tensor, pieces: Sequence[Piece], at: Tensor) -> Tensor:
         """Read ids (rows, tokens) into the pieces' seats; return (len(at), vocabulary).

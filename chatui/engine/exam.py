@@ -28,8 +28,8 @@ _QUESTIONS = (
     ),
     (
         "Give me three tips for sleeping better.",
-        "1. Go to bed and get up at the same time every day.\n2. Keep the bedroom dark, quiet and cool.\n3. Put screens "
-        "away an hour before you want to sleep, and avoid coffee in the afternoon.",
+        "1. Go to bed and get up at the same time every day.\n2. Keep the bedroom dark, quiet and cool.\n3. Put "
+        "screens away an hour before you want to sleep, and avoid coffee in the afternoon.",
     ),
     (
         "What is 17 times 6, and how can I work it out in my head?",
@@ -121,17 +121,15 @@ class Exam:
         asked = [(n * width + len(prompt) - 1, r - len(prompt) + 1) for n, ((prompt, _), r) in enumerate(some)]
         at = torch.cat([torch.arange(first, first + count, device=device) for first, count in asked])
         with torch.inference_mode():
-            read = network.logits(ids, [Piece(slab, 0, [0] * len(some), width)], at).split([c for _, c in asked])
+            whole = network.logits(ids, [Piece(slab, 0, [0] * len(some), width)], at)
+            read = torch.split(whole, [count for _, count in asked])
             written = []
             for step in range(_STEPS - 1):
                 tokens = torch.tensor([[answer[step - _STEPS]] for (_, answer), _ in some], device=device)
                 piece = Piece(slab, 0, [r + step for _, r in some], 1)
                 written.append(network.logits(tokens, [piece], torch.arange(len(some), device=device)))
-        rest = torch.stack(written, 1)
-        return [
-            _loss(torch.cat([first, then]), answer)
-            for first, then, ((_, answer), _) in zip(read, rest, some, strict=True)
-        ]
+        rest, answers = torch.stack(written, 1), [answer for (_, answer), _ in some]
+        return [_loss(torch.cat([a, b]), answer) for a, b, answer in zip(read, rest, answers, strict=True)]
 
 
 def _loss(logits: Tensor, tokens: list[int]) -> Tensor:

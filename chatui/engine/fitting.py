@@ -30,7 +30,7 @@ class Fitted:
 
 
 def fit(loaded: LoadedVersion, form: str = "auto") -> Fitted:
-    """Return the fastest way that passes the exam; a `form` other than auto is the only one tried before the model's own."""
+    """Return the fastest way that passes the exam; unless `form` is auto, only it and the model's own are tried."""
     exam = Exam(loaded)
     for make in _ways(loaded, form):
         try:

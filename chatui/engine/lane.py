@@ -30,7 +30,9 @@ class Room(Protocol):
 class Lane(Protocol):
     """The replies of one version."""
 
-    rows: list[Row]
+    @property
+    def rows(self) -> list[Row]:
+        """The replies being computed."""
 
     def add(self, row: Row) -> bool:
         """Take a reply on; False while there is no memory for it."""
@@ -61,7 +63,7 @@ def fail(row: Row, error: Exception) -> None:
 
 @dataclass
 class Shelf:
-    """A slab and the replies in its seats; the first `ready` of them have read their prompts, so that no gap is between."""
+    """A slab and the replies in its seats, without a gap; the first `ready` of them have read their prompts."""
 
     slab: Slab
     rows: list[Row] = field(default_factory=list)

@@ -177,7 +177,6 @@ class LocalEngine:
         weights = size + sum(one.bytes for one in beside)
         if not beside and not self._budget.holds_two(size, loaded.device):
             del loaded, fitted
-            self._shared = self._load(0)
             return self._on_shared(number)
         self._loop.memory = self._budget.caches(weights, loaded.device)
         lane: Lane = (
@@ -189,7 +188,8 @@ class LocalEngine:
 
     def _on_shared(self, number: int) -> Served:
         """Load a version as an adapter on the base that is there; between two steps, since those use the same model."""
-        shared = self._shared
+        shared = self._shared or self._load(0)
+        self._shared = shared
         loaded: LoadedVersion = self._loop.call(lambda: self._load(number, shared)) if number else shared
         network = Stock(loaded.model, loaded.activate)
         size = 0 if self._served else network.bytes
@@ -244,7 +244,8 @@ class LocalGeneration:
 
     def _written(self) -> Iterator[str]:
         since, shown = len(self._text.text), self._text.text
-        for told in iter(self._row.told.get, None):
+        while True:
+            told = self._row.told.get()
             if isinstance(told, End):
                 if told.error:
                     raise EngineError(told.error)

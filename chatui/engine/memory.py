@@ -152,5 +152,5 @@ def attend(
     if len(pieces) == 1:
         return pieces[0].attend(layer, query, keys_values, scale, window)
     counts = [piece.count for piece in pieces]
-    parts = zip(pieces, query.split(counts), keys_values.split(counts), strict=True)
+    parts = zip(pieces, torch.split(query, counts), torch.split(keys_values, counts), strict=True)
     return torch.cat([piece.attend(layer, q, kv, scale, window) for piece, q, kv in parts])

@@ -18,7 +18,7 @@ class Prefixes:
         self.bytes = 0
 
     def find(self, ids: Sequence[int]) -> tuple[int, Tensor | None]:
-        """Return how many of the first tokens of `ids` are kept, all but the last at most, and their keys and values."""
+        """Return how many of the first tokens of `ids` are kept, all but one at most, and their keys and values."""
         wanted = torch.tensor(ids[:-1])
         best, place = 0, None
         for key, (known, _) in self._kept.items():
@@ -31,7 +31,7 @@ class Prefixes:
         return best, self._kept[place][1]
 
     def keep(self, ids: Sequence[int], kept: Tensor) -> None:
-        """Keep keys and values, (layers, tokens, 2 * heads, size), in place of those of tokens that these begin with."""
+        """Keep keys and values (layers, tokens, 2 * heads, size) in place of those that these begin with."""
         if len(ids) < _SHORTEST:
             return
         tokens = torch.tensor(ids)

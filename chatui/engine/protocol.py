@@ -54,8 +54,11 @@ class Generation(Protocol):
     prompt_tokens: int
     completion_tokens: int
     finish: str | None  # end, length or stopped, once it is over
-    waiting: int  # its place in the line of replies that wait, from 1; 0 when it is being written or over
     unheeded: tuple[str, ...]  # names of sampling settings that this engine cannot honour
+
+    @property
+    def waiting(self) -> int:
+        """Its place in the line of replies that wait, from 1; 0 when it is being written or over."""
 
     def __iter__(self) -> Iterator[str]:
         """Write the reply. Raises EngineError."""
