@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
 TEMPLATE = (
     "{% for message in messages %}"
@@ -15,8 +15,8 @@ TEMPLATE = (
 )
 
 
-def make_tiny(folder: Path, seed: int = 0, context: int = 256) -> Path:
-    """Write model, tokenizer and chat template to a folder, and return it."""
+def make_tiny(folder: Path, seed: int = 0, context: int = 256, kind: str = "llama", **more: object) -> Path:
+    """Write model, tokenizer and chat template to a folder, and return it; `more` goes into the configuration."""
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
@@ -29,7 +29,8 @@ def make_tiny(folder: Path, seed: int = 0, context: int = 256) -> Path:
         tokenizer_object=tokenizer, eos_token="<|end|>", pad_token="<|end|>", chat_template=TEMPLATE
     )
     torch.manual_seed(seed)
-    config = LlamaConfig(
+    config = AutoConfig.for_model(
+        kind,
         vocab_size=len(wrapped),
         hidden_size=32,
         intermediate_size=64,
@@ -42,8 +43,9 @@ def make_tiny(folder: Path, seed: int = 0, context: int = 256) -> Path:
         bos_token_id=None,
         initializer_range=0.2,  # so that logits differ enough to learn and to write different texts
         tie_word_embeddings=True,
+        **more,
     )
-    model = LlamaForCausalLM(config)
+    model = AutoModelForCausalLM.from_config(config)
     model.save_pretrained(folder)
     wrapped.save_pretrained(folder)
     return folder

@@ -4,6 +4,7 @@ It decides which form of the weights may serve, so its questions are of many kin
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
@@ -67,6 +68,18 @@ class Network(Protocol):
         """Read ids (rows, tokens) into the pieces' seats; return (len(at), vocabulary), see `Decoder.logits`."""
 
 
+@dataclass(frozen=True)
+class Marks:
+    """How far a network is from the model as it was loaded, in nats a token.
+
+    `rise`: how much higher the loss is. `apart`: how far, up or down, the tokens' losses are from each other, where
+    prompts are read or where replies are written, whichever is worse. Not a number for what is none.
+    """
+
+    rise: float
+    apart: float
+
+
 class Exam:
     """The questions in one model's tokens, and its own marks as transformers computes it."""
 
@@ -77,18 +90,16 @@ class Exam:
         self._rows = [(template.prompt([("user", asked)]), template.encode(answer)) for asked, answer in questions]
         most = template.context
         self._rows = [(p, a[: most - len(p)]) for p, a in self._rows if len(p) + _STEPS < most and len(a) > _STEPS]
-        self.reference = self._mean([self._stock(loaded, *row) for row in self._rows])
+        self._own = [self._stock(loaded, *row) for row in self._rows]
 
-    def rise(self, network: Network) -> float:
-        """Return how much higher the loss is in nats a token when `network` computes it; infinite for no number."""
+    def marks(self, network: Network) -> Marks:
+        """Let the model sit the exam as `network` computes it."""
         if not self._rows:
-            return 0.0
-        rise = self._mean(self._sit(network)) - self.reference
-        return rise if rise == rise else float("inf")
-
-    @staticmethod
-    def _mean(losses: list[Tensor]) -> float:
-        return float(torch.cat(losses).mean()) if losses else 0.0
+            return Marks(0.0, 0.0)
+        moved = [other - own for own, other in zip(self._own, self._sit(network), strict=True)]
+        read, written = torch.cat([m[: 1 - _STEPS] for m in moved]), torch.cat([m[1 - _STEPS :] for m in moved])
+        apart = torch.stack([read.abs().mean(), written.abs().mean()]).max()
+        return Marks(float(torch.cat(moved).mean()), float(apart))
 
     @staticmethod
     def _stock(loaded: LoadedVersion, prompt: list[int], answer: list[int]) -> Tensor:

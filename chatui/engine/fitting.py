@@ -1,6 +1,7 @@
 """Choosing how a version is computed here: the fastest way that says the same.
 
-Every way sits the exam; what raises the loss over the model as it was loaded by more than `MOST_RISE` does not serve.
+Every way sits the exam; what raises the loss over the model as it was loaded by more than `MOST_RISE`, or says
+something else altogether, does not serve.
 """
 
 import logging
@@ -18,6 +19,7 @@ from chatui.needs import LoadedVersion
 log = logging.getLogger("rapport.engine")
 FORMS = ("auto", "float32", "bfloat16", "int8", "int4")
 MOST_RISE = 0.015  # nats a token on the exam, so that 0.02 holds elsewhere
+_MOST_APART = 0.25  # nats between the losses of a token; rounding moves them by a tenth of that, a fault by more
 _PACK_UP_TO = 2_000_000_000  # parameters; a pack stands beside the weights in bfloat16, and takes half as much again
 
 
@@ -35,14 +37,14 @@ def fit(loaded: LoadedVersion, form: str = "auto") -> Fitted:
     for make in _ways(loaded, form):
         try:
             network = make()
-            rise = exam.rise(network)
+            marks = exam.marks(network)
         # A stranger's model or this build's kernels may fail in any way; the next way is tried, and the last is plain.
         except Exception as error:  # noqa: BLE001
             log.info("A way to compute the model failed: %s", error)
             continue
-        if rise <= MOST_RISE:
-            return Fitted(network, rise)
-        log.info("In the form %s the loss rises by %.3f nats a token; another is taken.", network.form, rise)
+        if marks.rise <= MOST_RISE and marks.apart <= _MOST_APART:
+            return Fitted(network, marks.rise)
+        log.info("Computed as %s the model is not the same (%s); another way is taken.", network.form, marks)
     return Fitted(None, 0.0)
 
 

@@ -138,6 +138,7 @@ class BatchLane:
         self._shelves.append(Shelf(Slab(shape, capacity)))
         return self._shelves[-1]
 
+    @torch.inference_mode()
     def step(self) -> None:
         """Let those who are not wanted go, read one piece of a prompt, write a token of every reply."""
         end_cancelled(self.rows)
@@ -183,10 +184,7 @@ class BatchLane:
 
     def _picked(self, rows: Sequence[Row], logits: Tensor) -> None:
         for row, token in zip(rows, pick(logits, [row.picker for row in rows]), strict=True):
-            if token is None:
-                row.fail(BROKEN)
-            else:
-                row.take(token, self.ends)
+            row.fail(BROKEN) if token is None else row.take(token, self.ends)
 
     def _compute(self, batch: Batch, width: int) -> list[tuple[Row, Tensor]]:
         """Return the logits after what each reply reads in this step; where that fails, find out whose fault it is."""
@@ -206,12 +204,11 @@ class BatchLane:
         unread = [row.ids[row.read : row.read + width] for row in rows]
         ids = torch.tensor([part + [0] * (width - len(part)) for part in unread], device=device)
         at = torch.tensor([n * width + len(part) - 1 for n, part in enumerate(unread)], device=device)
-        with torch.inference_mode():
-            pieces = [
-                Piece(shelf.slab, first, [row.read for row in shelf.rows[first : first + seats]], width)
-                for shelf, first, seats in batch
-            ]
-            return self.network.logits(ids, pieces, at)
+        pieces = [
+            Piece(shelf.slab, first, [row.read for row in shelf.rows[first : first + seats]], width)
+            for shelf, first, seats in batch
+        ]
+        return self.network.logits(ids, pieces, at)
 
     def _let_go(self) -> None:
         for shelf in list(self._shelves):

@@ -43,6 +43,7 @@ class SoloLane:
         self._caches[row] = DynamicCache(config=self.model.config)
         return True
 
+    @torch.inference_mode()
     def step(self) -> None:
         """Compute a step for every reply; those that ended are gone then."""
         end_cancelled(self.rows)
@@ -61,16 +62,12 @@ class SoloLane:
         if row.read < len(row.ids):
             return
         token = pick(logits, [row.picker])[0]
-        if token is None:
-            row.fail(BROKEN)
-        else:
-            row.take(token, self.ends)
+        row.fail(BROKEN) if token is None else row.take(token, self.ends)
 
     def _read(self, row: Row, cache: DynamicCache) -> Tensor:
         part = row.ids[row.read : row.read + _CHUNK]
         ids = torch.tensor([part], device=self._shape.device)
-        with torch.inference_mode():
-            out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        out = self.model(input_ids=ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
         row.read += len(part)
         logits: Tensor = out.logits[:, -1]
         return logits
