@@ -38,6 +38,9 @@ class LoadedVersion(Protocol):
     def activate(self) -> None:
         """Make a model that several versions share this version's; nothing where it has its own."""
 
+    def drop(self) -> None:
+        """Take this version's part out of a model that several share; nothing where it has its own."""
+
 
 class LoadVersion(Protocol):
     """Loads a version by its number; whatever it raises is shown to a person as it stands."""

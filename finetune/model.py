@@ -145,6 +145,11 @@ class Loaded:
         else:
             self.model.disable_adapters()
 
+    def drop(self) -> None:
+        """Take this version's adapter out of a shared model; nothing where it has its own."""
+        if self.adapter:
+            self.model.delete_adapter(self.adapter)
+
 
 def best_device() -> torch.device:
     """CUDA where there is one, else the CPU."""

@@ -18,6 +18,7 @@ from torch.nn.functional import linear
 _ON_GRID = (
     0.02  # error of rounding, as a share of the weights' spread, up to which int4 is what the weights were made of
 )
+_LOOKED_AT = 64  # outputs that tell whether they were
 GROUP = 32  # weights that share a scale and a zero in int4, as in the Q4_1 blocks that many models come in
 _TRIED_ROWS = (1, 2, 4, 8, 12, 16, 32)
 _MATRICES = 24  # enough that none waits in the cache for its next turn
@@ -76,16 +77,24 @@ def pack_int8(weight: Tensor) -> tuple[Few, Tensor]:
 
 def pack_int4(weight: Tensor) -> tuple[Few, Tensor]:
     """Round to int4 with a scale and a zero per `GROUP` weights; return the product and the rounded weights."""
-    outputs, inputs = weight.shape
-    groups = weight.view(outputs, inputs // GROUP, GROUP)
+    whole, scale, middle = _grid(weight)
+    packed = torch._convert_weight_to_int4pack_for_cpu(whole.view(weight.shape).to(torch.int32), 1)
+    scales = torch.stack([scale, middle], -1).transpose(0, 1).contiguous().bfloat16()
+    rounded = _off_grid(whole, scale, middle).view(weight.shape)
+    return lambda x: torch._weight_int4pack_mm_for_cpu(x, packed, GROUP, scales), rounded
+
+
+def _grid(weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Return whole numbers 0 to 15 (outputs, groups, GROUP), and scale and middle (outputs, groups) of each group."""
+    groups = weight.reshape(len(weight), -1, GROUP)
     lowest = groups.amin(2)
     scale = ((groups.amax(2) - lowest) / 15).clamp(min=1e-12).bfloat16().float()
     middle = (lowest + 8 * scale).bfloat16().float()
-    whole = ((groups - middle[..., None]) / scale[..., None] + 8).round().clamp(0, 15)
-    packed = torch._convert_weight_to_int4pack_for_cpu(whole.view(outputs, inputs).to(torch.int32), 1)
-    scales = torch.stack([scale, middle], -1).transpose(0, 1).contiguous().bfloat16()
-    rounded = (whole - 8) * scale[..., None] + middle[..., None]
-    return lambda x: torch._weight_int4pack_mm_for_cpu(x, packed, GROUP, scales), rounded.view(outputs, inputs)
+    return ((groups - middle[..., None]) / scale[..., None] + 8).round_().clamp_(0, 15), scale, middle
+
+
+def _off_grid(whole: Tensor, scale: Tensor, middle: Tensor) -> Tensor:
+    return (whole - 8) * scale[..., None] + middle[..., None]
 
 
 PACKS: dict[str, Pack] = {"int4": pack_int4, "int8": pack_int8}
@@ -95,8 +104,9 @@ def on_grid(weight: Tensor) -> bool:
     """Tell whether int4 holds these weights as they are, as it does those that a 4-bit file was unpacked to."""
     if weight.shape[1] % GROUP:
         return False
-    _, rounded = pack_int4(weight)
-    return float((rounded - weight).std()) <= _ON_GRID * float(weight.std())
+    some = weight[:: max(1, len(weight) // _LOOKED_AT)]
+    rounded = _off_grid(*_grid(some)).view(some.shape)
+    return float((rounded - some).std()) <= _ON_GRID * float(some.std())
 
 
 @dataclass(frozen=True)

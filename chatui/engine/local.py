@@ -37,6 +37,7 @@ class Served:
     lane: Lane
     fitted: Fitted
     bytes: int
+    drop: Callable[[], None]
 
 
 class LocalEngine:
@@ -81,7 +82,7 @@ class LocalEngine:
                     made[number] = self._make(number, [*self._served.values(), *made.values()])
         except EngineError as error:
             for one in made.values():
-                self._loop.retire(one.lane)
+                self._loop.retire(one.lane, one.drop)
             if not self._shares:
                 self.announce("failed", str(error))
             raise
@@ -91,7 +92,7 @@ class LocalEngine:
             self._shares, self._state = dict(shares), EngineState("ready", "", tuple(shares))
         for number, one in former.items():
             if number not in shares:
-                self._loop.retire(one.lane)
+                self._loop.retire(one.lane, one.drop)
         self._loop.memory = self._budget.caches(sum(one.bytes for one in self._served.values()))
 
     def check(self) -> float:
@@ -165,7 +166,7 @@ class LocalEngine:
         try:
             self._try(number, one.template, one.lane)
         except EngineError as error:
-            self._loop.retire(one.lane)
+            self._loop.retire(one.lane, one.drop)
             raise EngineError(f"Version {number} cannot serve: {error}") from error
         return one
 
@@ -184,7 +185,7 @@ class LocalEngine:
             if fitted.network
             else SoloLane(loaded.model, shape_of(loaded.model), loaded.template.end_ids, self._loop.room)
         )
-        return Served(loaded.template, lane, fitted, size)
+        return Served(loaded.template, lane, fitted, size, loaded.drop)
 
     def _on_shared(self, number: int) -> Served:
         """Load a version as an adapter on the base that is there; between two steps, since those use the same model."""
@@ -195,7 +196,7 @@ class LocalEngine:
         size = 0 if self._served else network.bytes
         self._loop.memory = self._budget.caches(network.bytes, loaded.device)
         lane = BatchLane(network, loaded.template.end_ids, self._loop.room)
-        return Served(loaded.template, lane, Fitted(network, 0.0), size)
+        return Served(loaded.template, lane, Fitted(network, 0.0), size, loaded.drop)
 
     def _try(self, number: int, template: Template, lane: Lane) -> None:
         """Let a lane say one token, ahead of the line. Raises EngineError."""

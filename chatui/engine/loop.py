@@ -26,7 +26,7 @@ class Loop:
         self._line: deque[tuple[Row, Lane]] = deque()
         self._wishes: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._lanes: list[Lane] = []
-        self._retired: list[Lane] = []
+        self._retired: list[tuple[Lane, Callable[[], None]]] = []
         self._places = 0  # replies that were begun and are not over
         self._closed = False
         self._news = threading.Condition()
@@ -69,9 +69,9 @@ class Loop:
         """Step a lane from now on."""
         self.call(lambda: self._lanes.append(lane))
 
-    def retire(self, lane: Lane) -> None:
-        """Step a lane until its last reply has ended, then let go of it."""
-        self.call(lambda: self._retired.append(lane))
+    def retire(self, lane: Lane, then: Callable[[], None]) -> None:
+        """Step a lane until its last reply has ended, then let go of it and call `then`."""
+        self.call(lambda: self._retired.append((lane, then)))
 
     def close(self) -> None:
         """End every reply and the thread."""
@@ -101,9 +101,16 @@ class Loop:
             for lane in self._lanes:
                 if lane.rows:
                     self._step(lane)
-            self._lanes = [lane for lane in self._lanes if lane.rows or lane not in self._retired or self._waited(lane)]
-            self._retired = [lane for lane in self._retired if lane in self._lanes]
+            self._let_go()
         self._end()
+
+    def _let_go(self) -> None:
+        """Forget the retired lanes whose last reply has ended."""
+        for lane, then in list(self._retired):
+            if not lane.rows and not self._waited(lane):
+                self._retired.remove((lane, then))
+                self._lanes = [other for other in self._lanes if other is not lane]
+                then()
 
     def _busy(self) -> bool:
         return any(lane.rows for lane in self._lanes)

@@ -1,0 +1,89 @@
+"""Where two copies of a model do not fit, versions are served as adapters on one base, and write the same."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+
+from chatui.engine.budget import Budget
+from chatui.engine.local import LocalEngine
+from chatui.engine.protocol import EngineError
+from chatui.engine.stock import Stock
+from finetune.model import LoadError, attach_version, load_version
+from tests.chatui.engine.models import GREEDY, HELLO, loaded_from, text_of, written
+
+
+@pytest.fixture(scope="module")
+def versions(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[int, Path]:
+    """Three adapters of random weights, far enough from the base to be heard; and a whole model."""
+    folder = tmp_path_factory.mktemp("versions")
+    for number in (1, 2, 3):
+        torch.manual_seed(number)
+        config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+        get_peft_model(loaded_from(tiny).model, config).save_pretrained(folder / str(number) / "adapter")
+    loaded_from(tiny).model.save_pretrained(folder / "4" / "model")
+    return {number: folder / str(number) for number in (1, 2, 3, 4)}
+
+
+def engine_on(tiny: Path, versions: dict[int, Path], **settings) -> LocalEngine:
+    def load(number: int, onto=None):
+        return attach_version(onto, versions[number]) if onto and number else load_version(tiny, versions.get(number))
+
+    return LocalEngine(load, form="float32", **settings)
+
+
+def test_adapters_on_one_base_write_what_merged_versions_write(tiny, versions, monkeypatch) -> None:
+    merged = engine_on(tiny, versions)
+    merged.serve({0: 0.25, 1: 0.25, 2: 0.5})
+    texts = {n: written(merged, stay_with=n) for n in (0, 1, 2)}
+    assert len(set(texts.values())) == 3
+    monkeypatch.setattr(Budget, "holds_two", lambda *_: False)
+    shared = engine_on(tiny, versions)
+    shared.serve({1: 1.0})
+    assert written(shared) == texts[1]
+    shared.serve({0: 0.25, 1: 0.25, 2: 0.5})
+    begun = {n: iter(shared.begin(HELLO, GREEDY, stay_with=n)) for n in (0, 1, 2)}
+    for steps in begun.values():
+        next(steps)
+    assert {n: ["", *steps][-1] for n, steps in begun.items()} == texts
+    networks = [one.lane.network for one in shared._served.values()]
+    assert all(type(network) is Stock for network in networks)
+    assert len({id(network.model) for network in networks}) == 1
+    merged.close()
+    shared.close()
+
+
+def test_a_promotion_on_a_shared_base_lets_replies_end_where_they_began(tiny, versions, monkeypatch) -> None:
+    monkeypatch.setattr(Budget, "holds_two", lambda *_: False)
+    engine = engine_on(tiny, versions)
+    engine.serve({1: 1.0})
+    alone = written(engine)
+    generation = engine.begin(HELLO, GREEDY)
+    steps = iter(generation)
+    next(steps)
+    engine.serve({3: 1.0})
+    assert [*steps][-1] == alone
+    assert written(engine) != alone
+    assert set(engine._shared.model.peft_config) == {"3"}
+    with pytest.raises(EngineError, match="Version 4 cannot serve: .*whole model, and there is no memory"):
+        engine.serve({4: 1.0})
+    assert text_of(engine.begin(HELLO, GREEDY)) and engine.state().versions == (3,)
+    engine.close()
+
+
+def test_a_broken_adapter_is_one_sentence_and_spoils_no_base(tiny, tmp_path) -> None:
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{")
+    shared = loaded_from(tiny)
+    with pytest.raises(LoadError, match="cannot be loaded"):
+        attach_version(shared, tmp_path)
+    shared.activate()
+
+
+def test_a_limit_that_no_model_fits_is_one_sentence(tiny, versions) -> None:
+    engine = engine_on(tiny, versions, memory_gb=0.03)
+    with pytest.raises(EngineError, match=r"--engine-memory 0.03 is too little: the model needs 0.06 GiB"):
+        engine.serve({0: 1.0})
+    assert engine.state().phase == "failed"
+    engine.close()
