@@ -251,11 +251,13 @@ class LocalGeneration:
                 if told.error:
                     raise EngineError(told.error)
                 self.finish = told.finish
-                text, _ = until_stop(self._text.whole(), self._stops, since)
-                text = self._text.whole() if told.finish != "end" or not self._stops else text
+                text, stopped = until_stop(self._text.whole(), self._stops, since)
+                text = text if stopped else self._text.whole()  # what was held back begins no stop string any more
                 if len(text) > len(shown):
                     yield text
                 return
+            if self._row.cancelled:
+                continue  # written before it was known that nobody wants it
             self.completion_tokens += 1
             if not self._text.add(told):
                 continue
