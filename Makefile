@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | proof-loop | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | proof-loop | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page proof-loop clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve proof-loop clean
 
 setup: $(READY)
 
@@ -39,6 +39,10 @@ screenshots: setup
 # How long the page takes, with a real browser; nothing else should compute meanwhile.
 bench-page: setup
 	$(BIN)/python bench/page.py
+
+# How fast replies are written, by Rapport and by others, on the starter model; nothing else should compute meanwhile.
+bench-serve: setup
+	$(BIN)/python bench/serve.py
 
 # The loop of 24 facts alone, with its figures.
 proof-loop: setup
