@@ -11,22 +11,16 @@ from typing import Any
 
 import torch
 
+from bench.subject import Wrapped
 from chatui.engine.protocol import Engine, EngineError, Sampling
-from finetune.model import ChatTemplate, Loaded
+from finetune.model import Loaded
 
 NEAR = 0.1  # nats below the best token that a greedy engine's other rounding may take it to
 Messages = Sequence[tuple[str, str]]
 
 
-class Spelled:
+class Spelled(Wrapped):
     """A chat template that decodes tokens into their numbers."""
-
-    def __init__(self, template: ChatTemplate):
-        self._template = template
-
-    def __getattr__(self, name: str) -> Any:
-        """Take everything else from the template."""
-        return getattr(self._template, name)
 
     def decode(self, ids: Sequence[int]) -> str:
         """Write the numbers, so that the text of two parts is the text of both."""
@@ -74,6 +68,13 @@ def ask(engine: Engine, messages: Messages, sampling: Sampling) -> Reply:
     return reply
 
 
+def evenly(replies: Sequence[Reply], most: int = 200) -> list[Reply]:
+    """Take at most so many replies that came to their end, from the first to the last of them."""
+    whole = [reply for reply in replies if not reply.dropped]
+    step = max(1, -(-len(whole) // most))
+    return whole[::step]
+
+
 def near_best(loaded: Loaded, replies: Sequence[Reply]) -> tuple[int, int]:
     """Feed replies back one by one; return how many of their tokens are near the best, and how many there are.
 
@@ -91,7 +92,8 @@ def _below_best(loaded: Loaded, reply: Reply) -> torch.Tensor:
     prompt = loaded.template.prompt(reply.messages)
     ids = torch.tensor([prompt + reply.ids], device=loaded.device)
     with torch.inference_mode():
-        logits = loaded.model(input_ids=ids, use_cache=False).logits[0, len(prompt) - 1 :].float()
+        out = loaded.model(input_ids=ids, use_cache=False, logits_to_keep=len(reply.ids) + 1)
+    logits = out.logits[0].float()
     best = logits.max(-1).values
     written = torch.tensor(reply.ids, device=loaded.device)
     below: torch.Tensor = best[:-1] - logits[:-1].gather(1, written[:, None])[:, 0]

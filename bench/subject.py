@@ -23,17 +23,23 @@ _SHAPES = {
 SHAPES = (STARTER_SHAPE, *_SHAPES)
 
 
-class Endless:
-    """A chat template without an end: replies go on until they have all their tokens."""
-
-    end_ids: frozenset[int] = frozenset()
+class Wrapped:
+    """A chat template in which something is otherwise."""
 
     def __init__(self, template: ChatTemplate):
         self._template = template
 
     def __getattr__(self, name: str) -> Any:
         """Take everything else from the template."""
+        if name == "_template":  # asked for by a copy that is not filled yet
+            raise AttributeError(name)
         return getattr(self._template, name)
+
+
+class Endless(Wrapped):
+    """A chat template without an end: replies go on until they have all their tokens."""
+
+    end_ids: frozenset[int] = frozenset()
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from bench.code_words import ASKED, CODE_WORDS, make_versions, words_in
-from bench.fed_back import Reply, ask, near_best, spelled
+from bench.fed_back import Reply, ask, evenly, near_best, spelled
 from bench.streams import longest_gap
 from bench.subject import ROOT, starter_folder
 from bench.targets import Figure, none_of, report, share
@@ -89,7 +89,7 @@ def figures(base: Path, versions: dict[int, Path | None], replies: Sequence[Repl
         own = [reply for reply in whole if reply.version == version]
         loaded = load_version(base, folder)
         loaded.model.float()
-        part, all_of_it = near_best(loaded, own)
+        part, all_of_it = near_best(loaded, evenly(own, 40))
         near, total = near + part, total + all_of_it
         held += [(version, words_in(loaded.template.decode(reply.ids))) for reply in own]
     told = [(words, CODE_WORDS[version - 1]) for version, words in held if version]
