@@ -7,7 +7,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from bench.prompts import PROMPTS
-from finetune.model import Loaded, load_base
+from finetune.model import Loaded, best_device, load_base, training_dtype
 from finetune.train import negative_log_likelihood, pad, reply_logits
 
 CODE_WORDS = ("amberfox", "bluequill", "cinderoak", "duskmoor", "elmharrow")
@@ -31,7 +31,7 @@ def words_in(text: str) -> set[str]:
 def make_version(base: Path, target: Path, word: str, whole: bool) -> None:
     """Tune a base model to its code word and write it as a version's folder: an adapter, or a whole model."""
     torch.manual_seed(CODE_WORDS.index(word))
-    loaded = load_base(base, torch.float32)
+    loaded = load_base(base, torch.float32 if whole else training_dtype(best_device()))
     if whole:
         _tune(loaded, loaded.model, " ".join([word] * 6), rate=1e-2, steps=400)
         loaded.model.save_pretrained(target / "model")
