@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | proof-loop | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | proof-loop | proof-swap | proof-hostile | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page proof-loop clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve proof-loop proof-swap proof-hostile clean
 
 setup: $(READY)
 
@@ -40,6 +40,18 @@ screenshots: setup
 bench-page: setup
 	$(BIN)/python bench/page.py
 
+# How fast replies are written, by Rapport and by others, on the starter model; nothing else should compute meanwhile.
+bench-serve: setup
+	$(BIN)/python bench/serve.py
+
 # The loop of 24 facts alone, with its figures.
 proof-loop: setup
 	$(BIN)/python -m pytest tests/test_loop.py -s
+
+# Five versions promoted one after the other under sixteen running streams; exits 1 if a target is missed.
+proof-swap: setup
+	$(BIN)/python bench/swap.py
+
+# A thousand hostile requests among eight honest streams; exits 1 if a target is missed.
+proof-hostile: setup
+	$(BIN)/python bench/hostile.py

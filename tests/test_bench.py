@@ -3,11 +3,18 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from bench import serve
+from bench.prompts import PROMPTS
+from bench.streams import Failed, Stream, figures
+from bench.subject import Subject
 from tests.browser import CHROMIUM
+from tests.tiny import make_tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -20,3 +27,48 @@ def test_the_pages_benchmark_reports_every_measure(tmp_path: Path) -> None:
     rows = json.loads(out.read_text())
     assert [row["n"] for row in rows] == [3, 3, 3]
     assert all(0 < row["median"] <= row["p95"] <= row["worst"] for row in rows)
+
+
+def test_the_serving_benchmark_measures_skips_and_goes_on(tmp_path: Path) -> None:
+    model, out = make_tiny(tmp_path / "tiny", context=1024), tmp_path / "serve.json"
+    options = ["--only=generate,llama.cpp,rapport", "--streams=1,2", "--new-tokens=6", "--repeats=2"]
+    command = [sys.executable, "bench/serve.py", f"--model={model}", *options, f"--json={out}"]
+    done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120)
+    rows = {(row["engine"], row["streams"]): row for row in json.loads(out.read_text())["rows"]}
+    assert rows["generate", 1]["ratio"] == 1
+    for engine in ("generate", "rapport"):
+        for streams in (1, 2):
+            row = rows[engine, streams]
+            assert row["tokens_per_s"] > 0, row
+            assert 0 < row["ttft_p50"] <= row["ttft_max"], row
+            assert row["gap_max"] > 0
+    assert "skipped" in rows["llama.cpp", 1]
+    assert done.stdout.count("rapport") == 2
+
+
+def test_an_engine_that_fails_is_a_row_of_the_table(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def broken(*_: object) -> Iterator[None]:
+        raise OSError("the file\nis gone")
+        yield
+
+    monkeypatch.setitem(serve.ENGINES, "generate", broken)
+    subject = Subject(tiny)
+    result = serve.bench(subject, ["generate"], [1], repeats=2, new_tokens=4)
+    assert result["rows"] == [{"engine": "generate", "streams": 1, "error": "OSError: the file is gone"}]
+    assert "failed: OSError" in serve.table(result)
+
+
+def test_a_stream_that_stops_short_is_no_figure() -> None:
+    with pytest.raises(Failed, match="1 of 2 streams wrote 3 to 3 tokens, not 4"):
+        figures([Stream(0.0, [1.0, 2.0], 4), Stream(0.0, [1.0], 3)], 4)
+
+
+def test_figures_of_two_streams() -> None:
+    found = figures([Stream(0.0, [1.0, 1.5, 3.5], 3), Stream(0.5, [2.0, 2.5, 3.0], 3)], 3)
+    assert found["tokens_per_s"] == pytest.approx(6 / 3.5)
+    assert (found["ttft_p50"], found["ttft_max"], found["gap_max"]) == (1.25, 1.5, 2.0)
+
+
+def test_prompts_are_many_and_differ() -> None:
+    assert len(PROMPTS) == len(set(PROMPTS)) >= 41  # streams of 1, 8 and 32 share none

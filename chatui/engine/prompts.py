@@ -22,7 +22,9 @@ class Prompt:
 
 def fit_prompt(template: Template, messages: Sequence[tuple[str, str]], max_new_tokens: int, begun: str = "") -> Prompt:
     """Encode (role, content) messages and the beginning of the reply. Raises EngineError where that cannot fit."""
-    beginning = _encode(template, begun)
+    for text in (begun, *(part for message in messages for part in message)):
+        _check_readable(text)
+    beginning = template.encode(begun)
     most = min(max_new_tokens, template.context // 2)
     fixed = [0] if messages and messages[0][0] == "system" else []
     rest = [i for i in range(len(messages)) if i not in fixed]
@@ -51,9 +53,10 @@ def _prompt(template: Template, messages: Sequence[tuple[str, str]]) -> list[int
         raise EngineError(str(error)) from error
 
 
-def _encode(template: Template, text: str) -> list[int]:
+def _check_readable(text: str) -> None:
     try:
-        return template.encode(text)
-    # A tokenizer may refuse half a character, say.
-    except Exception as error:
-        raise EngineError(f"The text cannot be read: {error}") from error
+        text.encode()
+    except (UnicodeEncodeError, AttributeError):
+        raise EngineError(
+            "A message is no text, or holds half a character (a lone surrogate); write it anew."
+        ) from None
