@@ -5,8 +5,9 @@ that is not in the table below cannot be called at all, so a new one says first 
 """
 
 import functools
+import itertools
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import gradio as gr
 
@@ -17,6 +18,8 @@ from feedback.store import Store
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
+
+_refusals = itertools.count(1)
 
 # verb -> what is done, and the kind of thing that its first argument names; None: nothing that has an owner
 VERBS: dict[str, tuple[str, str | None]] = {
@@ -91,6 +94,11 @@ def told(verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             raise gr.Error(str(error), title="", print_exception=False) from error
 
     return call
+
+
+def refusal(problem: str) -> dict[str, Any]:
+    """Return what a refusal adds to an answer, nothing for none; numbered, as an equal value is not drawn again."""
+    return {"problem": problem, "refused": next(_refusals)} if problem else {}
 
 
 def sentence(error: gr.Error) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from chatui.asked import Asked, sentence, told
+from chatui.asked import Asked, refusal, sentence, told
 from chatui.engine.protocol import Engine
 from chatui.giving import as_file, facts_of
 from chatui.replies import Live, Replies
@@ -218,7 +218,7 @@ class Handlers:
     def rename(self, request: gr.Request, event: gr.EventData) -> Any:
         """A conversation got another title."""
         problem = problem_of(self.ask(self.store.rename), event._data["id"], event._data["title"])
-        return {**self.views.list(self.tabs.get(request.session_hash or "")), "problem": problem}
+        return {**self.views.list(self.tabs.get(request.session_hash or "")), **refusal(problem)}
 
     async def delete(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A conversation was deleted; its reply ends, and a tab that shows it turns to a new one."""
@@ -226,7 +226,7 @@ class Handlers:
         look = self.tabs.get(session)
         problem = await in_thread(problem_of, self.ask(self.store.delete), conversation)
         if problem:
-            yield await in_thread(self.parts, look, True, problem)
+            yield SKIP, SKIP, SKIP, {**await in_thread(self.views.list, look), **refusal(problem)}
             return
         await in_thread(self.ask(self.replies.stop), conversation)
         shown = look.conversation_id == conversation
@@ -288,7 +288,7 @@ class Handlers:
             rows, beside = self.views.chat(look, tail)
         except NotFound:
             rows, beside = self.views.chat(Look(), tail)
-        return rows, {**beside, "problem": problem} if problem else beside
+        return rows, {**beside, **refusal(problem)}
 
     def _live(self, look: Look) -> Sequence[Live | Passing]:
         chat = self.temporary.get(look.conversation_id)
@@ -324,7 +324,7 @@ class Handlers:
             said = outcome if isinstance(outcome, str) else ""
         except gr.Error as error:
             problem = sentence(error)
-        return {**self.views.learning(), "said": said, "problem": problem}
+        return {**self.views.learning(), "said": said, **refusal(problem)}
 
     async def _tail(self, request: gr.Request, look: Look) -> AsyncIterator[Parts]:
         """Send the conversation, then the growing reply until it ends or the tab moves on."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import gradio as gr
 
-from chatui.asked import Asked, sentence
+from chatui.asked import Asked, refusal, sentence
 from chatui.handlers import problem_of
 from feedback.errors import BadInput
 from feedback.reviews import KINDS, ReviewFilter
@@ -48,7 +48,7 @@ class ReviewHandlers:
         except gr.Error as error:
             found, choices = {"items": [], "counts": dict.fromkeys(KINDS, 0)}, _NO_CHOICES
             problem = problem or sentence(error)
-        return {"look": look, "problem": problem, "choices": choices, **found}
+        return {"look": look, "problem": problem, "choices": choices, **found, **refusal(problem)}
 
 
 def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int) -> dict[str, Any]:

@@ -73,7 +73,7 @@ function version(value) {
 let drawn = '';
 function draw() {
   if (!props.value) return;
-  const { said, problem, ...value } = props.value;
+  const { said, problem, refused, ...value } = props.value;
   if (said || problem) rpTell(said || problem);
   if (JSON.stringify(value) === drawn) return; // an open question must outlive a tick
   drawn = JSON.stringify(value);

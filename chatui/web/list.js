@@ -1,5 +1,5 @@
 // The list of past conversations, drawn from props.value = {active, query, items: [{id, title, t, running,
-// title_marks, snippet, snippet_marks}], problem}; marks are [start, end] places; `problem` says why a title was refused.
+// title_marks, snippet, snippet_marks}], problem}; marks are [start, end] places; `problem` says why a title or a deletion was refused.
 const list = document.createElement('div');
 list.className = 'rp-list';
 list.setAttribute('role', 'listbox');
@@ -67,6 +67,7 @@ let asking = null; // the title on its way: {id, title}; a refusal loses no text
 
 function refused(text) {
   rpTell(text);
+  undo.hidden = true;
   const node = asking && [...list.querySelectorAll('.rp-entry')].find((one) => one.dataset.id === asking.id);
   if (node) rename(node, asking.title);
   asking = null;
