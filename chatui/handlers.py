@@ -171,12 +171,12 @@ class Handlers:
 
     def stop(self, request: gr.Request) -> Any:
         """End the reply of the conversation shown, and no other."""
-        conversation = self.tabs.get(request.session_hash or "").conversation_id
+        conversation, problem = self.tabs.get(request.session_hash or "").conversation_id, ""
         if conversation and is_temporary(conversation):
             self.temporary.stop(conversation)
         elif conversation:
-            return self._beside_after(request, self.replies.stop, conversation)
-        return SKIP
+            problem = problem_of(self.ask(self.replies.stop), conversation)
+        return self.beside(request, problem) if problem else SKIP  # the end is drawn by whoever follows the reply
 
     def rate(self, request: gr.Request, event: gr.EventData) -> Any:
         """A thumb, its reasons or its comment changed; drawn as kept only once it is."""
