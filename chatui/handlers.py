@@ -24,6 +24,7 @@ from feedback.records import Opening
 from feedback.store import Store
 
 UPDATES_PER_S = 12
+SILENCE_S = 5  # a tail says something so often: only then does Gradio end that of a tab that is gone without a word
 LOADING_S = 300  # a message waits so long for a model that loads
 Result = TypeVar("Result")
 SKIP = gr.skip()
@@ -95,9 +96,15 @@ class Handlers:
         chat = None if is_temporary(look.conversation_id) else self.temporary.open(look.opening)
         return self.parts(self.turn(request, chat))
 
+    def arrive(self, request: gr.Request) -> str:
+        """A tab opened: give it the name by which it will say that it is gone."""
+        return request.session_hash or ""
+
     def leave(self, request: gr.Request) -> None:
-        """A tab was closed."""
-        self.temporary.forget(self.tabs.get(request.session_hash or "").conversation_id)
+        """A tab was closed: it follows no reply any more, and a temporary chat is forgotten with it."""
+        session = request.session_hash or ""
+        self.temporary.forget(self.tabs.get(session).conversation_id)
+        self.tabs.again(session)
 
     def turn(self, request: gr.Request, conversation: str | None, opening: Opening | None = None) -> Look:
         """Turn a tab to another conversation; a temporary chat that it leaves is forgotten."""
@@ -336,7 +343,7 @@ class Handlers:
             return
         with self.tabs.following(session):
             shown: list[str] = []
-            rows = parts[0]
+            rows, sent_at = parts[0], time.monotonic()
             while any(live.running for live in writing) and self.tabs.get(session).epoch == look.epoch:
                 for live in writing:
                     live.follow()
@@ -344,7 +351,11 @@ class Handlers:
                     shown = [live.text for live in writing]
                     for live, text in zip(writing, shown, strict=True):
                         rows = with_text(rows, live.message_id, text)
+                    sent_at = time.monotonic()
                     yield rows, SKIP, SKIP, SKIP
+                elif time.monotonic() - sent_at > SILENCE_S:
+                    sent_at = time.monotonic()
+                    yield SKIP, SKIP, SKIP, SKIP
                 await asyncio.sleep(1 / UPDATES_PER_S)
             if self.tabs.get(session).epoch == look.epoch:
                 yield await in_thread(self.parts, self.tabs.get(session), True)

@@ -418,7 +418,9 @@ document.addEventListener('keydown', (event) => {
   const focus = (selector) => { event.preventDefault(); document.querySelector(selector)?.focus(); };
   if (event.isComposing || keyList.open) return;
   if (key === 'Escape') {
-    if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
+    const search = document.activeElement?.closest('#rp-search') && document.activeElement;
+    if (search?.value) { search.value = ''; search.dispatchEvent(new Event('input', { bubbles: true })); }
+    else if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
   } else if (control && key.toLowerCase() === 'k') focus('#rp-search input, #rp-search textarea');
   else if (control && event.shiftKey && key.toLowerCase() === 'o') { event.preventDefault(); document.querySelector('#rp-new')?.click(); }
   else if (isTyping() || control || event.altKey) return;
