@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, func, 
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
+from feedback.formats import VERDICTS
 from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, newest_reviews
 from feedback.ratings import newest_corrections, person, put_correction, ratable
 from feedback.records import ReviewItem, Thumb
@@ -17,7 +18,6 @@ from feedback.schema import LOCAL, Conversation, Correction, Message, Rating, Re
 from feedback.sessions import Sessions
 
 KINDS = ("unrated", "doubtful", "disputed", "corrected")
-VERDICTS = ("approved", "rejected")
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,13 @@ def _put_verdict(session: Session, message: Message, verdict: str, reviewer: str
         _judge(session, message, verdict, reviewer)
     else:
         _take_back(session, message, reviewer)
+
+
+def take_verdict(session: Session, message: Message, verdict: str, reviewer: str) -> None:
+    """Add a verdict that a file tells; one that approves lifts no rejection of this record."""
+    before = current_reviews(session, [message.id]).get(message.id)
+    if before is None or before.verdict == "approved" != verdict:
+        _judge(session, message, verdict, reviewer)
 
 
 def _judge(session: Session, message: Message, verdict: str, reviewer: str) -> None:

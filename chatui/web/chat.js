@@ -76,7 +76,7 @@ function notes(m) {
   return found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text));
 }
 
-const versionName = (n) => n === 0 ? rpWord('base') : rpWord('version', { n });
+const versionName = (n) => n === null ? rpWord('imported') : n === 0 ? rpWord('base') : rpWord('version', { n });
 
 function badge(m) {
   return m.version === null ? [] : [make('span', 'rp-badge', versionName(m.version))];

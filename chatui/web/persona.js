@@ -8,7 +8,7 @@ const panel = make('div', 'rp-panel');
 panel.setAttribute('role', 'dialog');
 panel.hidden = true;
 document.body.append(panel);
-let opening = { persona: '', shipped: false, system_prompt: '', sampling: {}, base: {} }, known = null;
+let opening = { persona: '', persona_id: '', shipped: false, system_prompt: '', sampling: {}, base: {} }, known = null;
 let kept = null; // a persona on its way: {form, name}; a refusal loses no text
 
 function make(tag, className, text) {
@@ -45,7 +45,7 @@ window.rpOpening = (value) => {
 
 function card(persona) {
   const row = make('div', 'rp-choice'), pick = make('button', 'rp-pick');
-  const now = persona.own ? !opening.shipped && opening.persona === persona.name : opening.persona === persona.id;
+  const now = opening.persona_id === persona.id;
   pick.setAttribute('aria-pressed', now);
   pick.append(make('b', '', persona.name), make('span', '', persona.about));
   pick.onclick = () => { close(); trigger('choose', { id: persona.id }); };

@@ -136,7 +136,7 @@ def test_a_persona_is_chosen_made_and_tuned_in_the_browser(data: DataSettings) -
         assert engine.asked[-1][0] == ("system", "Speak like one.")
         page.reload()
         page.locator(".rp-persona", has_text="Captain").wait_for()
-        assert store.opening(second).persona == "Captain"
+        assert store.persona(store.opening(second).persona).name == "Captain"
 
         page.click(".rp-persona")
         page.click(".rp-drop")
