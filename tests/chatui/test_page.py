@@ -204,3 +204,21 @@ def test_a_phone_scrolls_no_page_sideways_whatever_is_said(
     assert widest() <= 390
     assert conversation(tab)
     context.close()
+
+
+def test_two_replies_are_judged_with_each_key(page, running: Running, engine: ScriptedEngine) -> None:
+    page.click(".rp-two")
+    for key, outcome, told in (
+        ("1", "left", "chosen"),
+        ("2", "right", "chosen"),
+        ("3", "tie", "a tie"),
+        ("4", "both_bad", "both bad"),
+    ):
+        begin(page, f"which, {key}?")
+        page.locator(".rp-choose:not(.waits)").wait_for()
+        page.keyboard.press("Escape")  # out of the composer
+        left = page.locator(".rp-side .rp-fx").first.get_attribute("data-id")
+        page.keyboard.press(key)
+        page.locator(f"{REPLY} .rp-note", has_text=told).last.wait_for()
+        page.locator(".rp-choose").wait_for(state="hidden")
+        assert running.app.store.comparisons_of([left])[left].outcome == outcome
