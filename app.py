@@ -75,7 +75,7 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     scheduler = Scheduler(store, data, train, schedule)
     temporary = TemporaryChats(engine, chat.sampling, chat.unfollowed_s)
     views = Views(store, replies, engine, watch, scheduler, temporary)
-    page = build_page(Handlers(store, replies, views, temporary), Api(store, replies, temporary))
+    page = build_page(Handlers(store, replies, views, temporary), Api(store, replies, temporary, views))
     return App(store, engine, replies, temporary, watch, scheduler, page)
 
 

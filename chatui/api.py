@@ -7,11 +7,14 @@ from typing import Any
 
 import gradio as gr
 
-from chatui.handlers import UPDATES_PER_S, in_thread, told, until_ready
+from chatui.asked import Asked, told
+from chatui.giving import as_file, facts_of
+from chatui.handlers import UPDATES_PER_S, in_thread, until_ready
 from chatui.personas import known_personas, opening_with
 from chatui.replies import Live, Replies
 from chatui.review_handlers import queue_of
 from chatui.temporary import TemporaryChats
+from chatui.views import Views
 from feedback.errors import BadInput
 from feedback.formats import ROLES
 from feedback.messages import check_text
@@ -22,16 +25,18 @@ from feedback.store import Store
 NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
     "conversations", "search", "rename", "delete", "undelete", "show_correction", "personas", "keep_persona",
-    "drop_persona", "sampling", "temporary", "review_queue", "review", "compare", "judge",
+    "drop_persona", "sampling", "temporary", "review_queue", "review", "amend", "compare", "judge", "export", "copied",
+    "facts", "status", "learning", "retrain", "promote", "rollback",
 )  # fmt: skip
 
 
 class Api:
     """One method per endpoint, named like it."""
 
-    def __init__(self, store: Store, replies: Replies, temporary: TemporaryChats):
-        """Answer from `store`; write replies with `replies`, those that are not kept with `temporary`."""
-        self.store, self.replies, self._temporary = store, replies, temporary
+    def __init__(self, store: Store, replies: Replies, temporary: TemporaryChats, views: Views):
+        """Answer from `store` and `views`; write replies with `replies`, those that are not kept with `temporary`."""
+        self.store, self.replies, self._temporary, self._views = store, replies, temporary, views
+        self.ask = Asked(store)
 
     def register(self) -> None:
         """Add the endpoints to the Blocks being built."""
@@ -42,27 +47,28 @@ class Api:
         self, persona: str = "", sampling: dict[str, Any] | None = None, language: str = "en"
     ) -> dict[str, Any]:
         """Open an empty conversation, with a persona's id and with sampling settings if any are given."""
-        opening = told(opening_with)(self.store, persona, language)
+        opening = self.ask(opening_with)(self.store, persona, language)
         opening = replace(opening, sampling={**opening.sampling, **told(checked_sampling)(sampling)})
-        return {"conversation_id": told(self.store.new_conversation)(opening=opening)}
+        return {"conversation_id": self.ask(self.store.new_conversation)(opening=opening)}
 
     def personas(self, language: str = "en") -> dict[str, Any]:
         """List the personas: those that Rapport ships, in a language, and own ones."""
-        return {"personas": told(known_personas)(self.store, language)}
+        return {"personas": self.ask(known_personas)(self.store, language)}
 
     def keep_persona(self, name: str, system_prompt: str, sampling: dict[str, Any] | None = None) -> dict[str, Any]:
         """Keep a persona of one's own."""
-        return {"persona_id": told(self.store.keep_persona)(name, system_prompt, sampling)}
+        return {"persona_id": self.ask(self.store.keep_persona)(name, system_prompt, sampling)}
 
     def drop_persona(self, persona_id: str) -> dict[str, Any]:
         """Take an own persona out of the list; conversations opened with it keep it."""
-        told(self.store.drop_persona)(persona_id)
+        self.ask(self.store.drop_persona)(persona_id)
         return {"persona_id": persona_id, "dropped": True}
 
     def sampling(self, conversation_id: str, settings: dict[str, Any]) -> dict[str, Any]:
         """Set how the coming replies of a conversation are sampled; {} are the app's settings."""
-        told(self.store.set_sampling)(conversation_id, settings)
-        effective = {**self.replies.sampling.as_dict(), **self.store.opening(conversation_id).sampling}
+        self.ask(self.store.set_sampling)(conversation_id, settings)
+        held = self.ask(self.store.opening)(conversation_id).sampling
+        effective = {**self.replies.sampling.as_dict(), **held}
         return {"conversation_id": conversation_id, "sampling": effective}
 
     async def send(self, conversation_id: str, text: str) -> AsyncGenerator[dict[str, Any], None]:
@@ -90,7 +96,7 @@ class Api:
 
     async def _written(self, verb: Callable[..., Live], *args: Any) -> AsyncGenerator[dict[str, Any], None]:
         await until_ready(self.replies.engine)
-        live = await in_thread(told(verb), *args)
+        live = await in_thread(self.ask(verb), *args)
         shown = None
         while True:
             live.follow()
@@ -134,7 +140,7 @@ class Api:
     async def compare(self, conversation_id: str, text: str) -> AsyncGenerator[dict[str, Any], None]:
         """Say something and stream two replies to it, without their versions; `judge` names them."""
         await until_ready(self.replies.engine)
-        comparison, left, right = await in_thread(told(self.replies.compare), conversation_id, text)
+        comparison, left, right = await in_thread(self.ask(self.replies.compare), conversation_id, text)
         while True:
             running = left.running or right.running
             sides = {}
@@ -148,7 +154,7 @@ class Api:
 
     def judge(self, comparison_id: int, outcome: str) -> dict[str, Any]:
         """Keep which reply was better: left, right, tie or both_bad; answer with the versions of both."""
-        one = told(self.store.judge_comparison)(comparison_id, outcome)
+        one = self.ask(self.store.judge_comparison)(comparison_id, outcome)
         return {
             "comparison_id": one.id,
             "outcome": one.outcome,
@@ -158,30 +164,30 @@ class Api:
 
     def stop(self, conversation_id: str) -> dict[str, Any]:
         """End the reply being written in one conversation."""
-        told(self.store.history)(conversation_id)
-        return {"conversation_id": conversation_id, "stopped": self.replies.stop(conversation_id)}
+        self.ask(self.store.history)(conversation_id)
+        return {"conversation_id": conversation_id, "stopped": self.ask(self.replies.stop)(conversation_id)}
 
     def rate(
         self, message_id: str, value: int, reasons: list[str] | None = None, comment: str | None = None
     ) -> dict[str, Any]:
         """Keep a thumb: 1 up, -1 down, 0 taken back."""
-        told(self.store.rate)(message_id, value, reasons, comment)
+        self.ask(self.store.rate)(message_id, value, reasons, comment)
         return self._stored(message_id)
 
     def correct(self, message_id: str, text: str) -> dict[str, Any]:
         """Keep what a reply should have said."""
-        told(self.store.correct)(message_id, text)
+        self.ask(self.store.correct)(message_id, text)
         return self._stored(message_id)
 
     def show_correction(self, message_id: str, shown: bool) -> dict[str, Any]:
         """Let a reply's correction stand in its place, for the reader and the model, or the reply itself again."""
-        told(self.store.show_correction)(message_id, shown)
+        self.ask(self.store.show_correction)(message_id, shown)
         return self._stored(message_id)
 
     def history(self, conversation_id: str) -> dict[str, Any]:
         """Return the messages shown in a conversation, oldest first."""
+        path = self.ask(self.store.history)(conversation_id)
         live = {reply.message_id: reply.text for reply in self.replies.live(conversation_id)}
-        path = told(self.store.history)(conversation_id)
         kept_back = {key for key, one in self.store.comparisons_of([m.id for m in path]).items() if one.outcome is None}
         messages = [
             {
@@ -200,46 +206,90 @@ class Api:
 
     def show(self, message_id: str) -> dict[str, Any]:
         """Show the branch that a message is on; answer with its history."""
-        return self.history(told(self.store.show)(message_id))
+        return self.history(self.ask(self.store.show)(message_id))
 
     def prefer(self, chosen_id: str, rejected_id: str) -> dict[str, Any]:
         """Keep that one reply was chosen over another to the same message."""
-        told(self.store.prefer)(chosen_id, rejected_id)
+        self.ask(self.store.prefer)(chosen_id, rejected_id)
         return {"chosen_id": chosen_id, "rejected_id": rejected_id}
 
     def conversations(self, query: str = "") -> dict[str, Any]:
         """List conversations, newest first; with a query, those whose title or messages hold all its words."""
-        return {"conversations": [_listed(found) for found in told(self.store.search)(query, limit=300)]}
+        return {"conversations": [_listed(found) for found in self.ask(self.store.search)(query, limit=300)]}
 
     def search(self, text: str) -> dict[str, Any]:
         """Find conversations by what was said in them, with the place it was found at."""
-        return {"conversations": [_listed(found) for found in told(self.store.search)(text) if found.snippet]}
+        return {"conversations": [_listed(found) for found in self.ask(self.store.search)(text) if found.snippet]}
 
     def rename(self, conversation_id: str, title: str) -> dict[str, Any]:
         """Give a conversation another title."""
-        return {"conversation_id": conversation_id, "title": told(self.store.rename)(conversation_id, title)}
+        return {"conversation_id": conversation_id, "title": self.ask(self.store.rename)(conversation_id, title)}
 
     def delete(self, conversation_id: str) -> dict[str, Any]:
         """Delete a conversation; `undelete` brings it back."""
-        self.replies.stop(conversation_id)
-        told(self.store.delete)(conversation_id)
+        self.ask(self.store.delete)(conversation_id)
+        self.ask(self.replies.stop)(conversation_id)
         return {"conversation_id": conversation_id, "deleted": True}
 
     def undelete(self, conversation_id: str) -> dict[str, Any]:
         """Bring a deleted conversation back."""
-        told(self.store.undelete)(conversation_id)
+        self.ask(self.store.undelete)(conversation_id)
         return {"conversation_id": conversation_id, "deleted": False}
 
     def review_queue(
         self, kind: str = "unrated", filters: dict[str, Any] | None = None, limit: int = 20
     ) -> dict[str, Any]:
         """List replies that wait for a reviewer, newest first, and how many there are of each kind."""
-        return told(queue_of)(self.store, kind, filters or {}, max(1, min(int(limit), 200)))
+        return self.ask(queue_of)(self.store, kind, filters or {}, max(1, min(int(limit), 200)))
 
     def review(self, message_id: str, verdict: str) -> dict[str, Any]:
         """Keep a reviewer's verdict: approved, rejected (never trained on), or "" to take it back."""
-        told(self.store.review)(message_id, verdict)
+        self.ask(self.store.review)(message_id, verdict)
         return {"message_id": message_id, "verdict": verdict}
+
+    def amend(self, message_id: str, text: str, verdict: str = "approved") -> dict[str, Any]:
+        """Keep what a reply should have said and a reviewer's verdict with it, both or neither."""
+        self.ask(self.store.amend)(message_id, text, verdict)
+        return {**self._stored(message_id), "verdict": verdict}
+
+    def export(self, conversation_id: str, kind: str = "md") -> dict[str, Any]:
+        """Give a conversation as a file's name and text: Markdown (md) or the lines that `import` reads (json)."""
+        return told(as_file)(self.ask(self.store.give_out)(conversation_id), kind)
+
+    def copied(self, message_id: str) -> dict[str, Any]:
+        """Keep, as a weak signal, that a reply was copied."""
+        self.ask(self.store.signal)(message_id, "copied")
+        return {"message_id": message_id, "signal": "copied"}
+
+    def facts(self, message_id: str) -> dict[str, Any]:
+        """Tell how a reply came to be: version, tokens, seconds; empty for an imported one."""
+        return facts_of(self.ask(self.store.reply_facts)(message_id))
+
+    def status(self) -> dict[str, Any]:
+        """Tell which model replies, in which versions, or why none does."""
+        return self._views.pill()
+
+    def learning(self) -> dict[str, Any]:
+        """Tell what was learned so far and what is under way: counts, runs, versions, and when the next run comes."""
+        return self._views.learning()
+
+    def retrain(self) -> dict[str, Any]:
+        """Start a run now, whatever the schedule says."""
+        return {"said": self.ask(self._views.learner.retrain)()}
+
+    def promote(self, version: int) -> dict[str, Any]:
+        """Serve one version alone from now on, whatever the gate said."""
+        self.ask(self.store.promote)(version, reason="Promoted over the API.")
+        return self._serving()
+
+    def rollback(self) -> dict[str, Any]:
+        """Serve again what served before."""
+        self.ask(self.store.rollback)()
+        return self._serving()
+
+    def _serving(self) -> dict[str, Any]:
+        serving = self.store.serving()
+        return {"serving": [{"version": v, "share": s} for v, s in (serving.shares if serving else {}).items()]}
 
     def _stored(self, message_id: str) -> dict[str, Any]:
         m = self.store.message(message_id)

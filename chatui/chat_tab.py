@@ -6,6 +6,7 @@ from typing import Any
 
 import gradio as gr
 
+from chatui.asked import sentence
 from chatui.handlers import Handlers
 from chatui.look import web_file
 from chatui.words import words
@@ -136,8 +137,8 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     tab.composer.submit(None, [tab.composer], [said, compare, tab.composer], js=taken, **QUIET).then(
         handlers.send, [said, compare], tab.parts, **_STREAM
     )
-    tab.composer.stop(handlers.stop, None, None, **AT_ONCE)
-    tab.bridge.halt(handlers.stop, None, None, **AT_ONCE)
+    tab.composer.stop(handlers.stop, None, tab.bridge, **AT_ONCE)
+    tab.bridge.halt(handlers.stop, None, tab.bridge, **AT_ONCE)
     tab.bridge.attach(handlers.attach, None, tab.parts, **_STREAM)
     tab.bridge.more(handlers.more, None, tab.parts, **_STREAM)
     tab.bridge.regenerate(handlers.regenerate, None, tab.parts, **_STREAM)
@@ -162,10 +163,13 @@ def _example(event: gr.SelectData) -> str:
 
 
 def plain(method: Any) -> Any:
-    """Make a function of a method: the browser calls it by the name it has."""
+    """Make a function of a method: the browser calls it by the name it has; why it was refused is told there."""
 
     @functools.wraps(method)
     def call(*args: Any) -> Any:
-        return method(*args)
+        try:
+            return method(*args)
+        except gr.Error as error:
+            return {"problem": sentence(error)}
 
     return call

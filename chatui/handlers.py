@@ -4,7 +4,6 @@ Handlers that follow a reply only tail it: they end with it, and it goes on with
 """
 
 import asyncio
-import functools
 import json
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
@@ -12,20 +11,20 @@ from typing import Any, TypeVar
 
 import gradio as gr
 
-from chatui.engine.protocol import Engine, EngineError
-from chatui.markdown import as_markdown
+from chatui.asked import Asked, refusal, sentence, told
+from chatui.engine.protocol import Engine
+from chatui.giving import as_file, facts_of
 from chatui.replies import Live, Replies
 from chatui.tabs import Look, Tabs
 from chatui.temporary import Passing, TemporaryChats, is_temporary
 from chatui.views import Views, with_text
 from chatui.words import language_of, words
-from feedback.errors import NotFound, RapportError
-from feedback.formats import line_of
+from feedback.errors import NotFound
 from feedback.records import Opening
-from feedback.schema import LOCAL
 from feedback.store import Store
 
 UPDATES_PER_S = 12
+SILENCE_S = 5  # a tail says something so often: only then does Gradio end that of a tab that is gone without a word
 LOADING_S = 300  # a message waits so long for a model that loads
 Result = TypeVar("Result")
 SKIP = gr.skip()
@@ -38,15 +37,20 @@ class Handlers:
     def __init__(self, store: Store, replies: Replies, views: Views, temporary: TemporaryChats):
         """Act on `store`, `replies` and `temporary` chats; draw with `views`."""
         self.store, self.replies, self.views, self.temporary = store, replies, views, temporary
-        self.tabs = Tabs()
+        self.ask, self.tabs = Asked(store), Tabs()
 
     # --- the chat
 
     async def load(self, request: gr.Request) -> AsyncIterator[Parts]:
         """A tab opened: show the conversation in its address, or a new one."""
-        asked = request.query_params.get("c")
-        known = await in_thread(self._exists, asked) if asked else False
-        look = self.tabs.open(request.session_hash or "", asked if known else None)
+        asked = request.query_params.get("c") or None
+        try:
+            if asked:
+                await in_thread(self.ask(self.store.opening), asked)
+        except gr.Error as error:
+            gr.Warning(sentence(error), title="")
+            asked = None
+        look = self.tabs.open(request.session_hash or "", asked)
         async for parts in self._tail(request, look):
             yield parts
 
@@ -72,6 +76,10 @@ class Handlers:
 
     async def open(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A past conversation was chosen."""
+        problem = await in_thread(problem_of, self.ask(self.store.opening), event._data["id"])
+        if problem:
+            yield await in_thread(self.parts, self.tabs.get(request.session_hash or ""), True, problem)
+            return
         look = self.turn(request, event._data["id"])
         async for parts in self._tail(request, look):
             yield parts
@@ -88,9 +96,15 @@ class Handlers:
         chat = None if is_temporary(look.conversation_id) else self.temporary.open(look.opening)
         return self.parts(self.turn(request, chat))
 
+    def arrive(self, request: gr.Request) -> str:
+        """A tab opened: give it the name by which it will say that it is gone."""
+        return request.session_hash or ""
+
     def leave(self, request: gr.Request) -> None:
-        """A tab was closed."""
-        self.temporary.forget(self.tabs.get(request.session_hash or "").conversation_id)
+        """A tab was closed: it follows no reply any more, and a temporary chat is forgotten with it."""
+        session = request.session_hash or ""
+        self.temporary.forget(self.tabs.get(session).conversation_id)
+        self.tabs.again(session)
 
     def turn(self, request: gr.Request, conversation: str | None, opening: Opening | None = None) -> Look:
         """Turn a tab to another conversation; a temporary chat that it leaves is forgotten."""
@@ -108,16 +122,16 @@ class Handlers:
         conversation = look.conversation_id
         try:
             if self.replies.engine.state().phase == "loading":
-                raise EngineError("The model is still loading; send it again in a moment.")
+                raise gr.Error("The model is still loading; send it again in a moment.")
             if is_temporary(conversation):
-                await in_thread(self.temporary.send, conversation, text)
+                await in_thread(told(self.temporary.send), conversation, text)
             elif conversation is None:
-                conversation = await in_thread(self.store.new_conversation, LOCAL, look.opening)
+                conversation = await in_thread(lambda: self.ask(self.store.new_conversation)(opening=look.opening))
             if not is_temporary(conversation):
                 verb: Callable[..., Any] = self.replies.compare if compare else self.replies.send
-                await in_thread(verb, conversation, text)
-        except (RapportError, EngineError) as error:
-            gr.Warning(str(error), title="")
+                await in_thread(self.ask(verb), conversation, text)
+        except gr.Error as error:
+            gr.Warning(sentence(error), title="")
             yield SKIP, SKIP, gr.update(value=text), SKIP
             return
         same = self.tabs.get(session).conversation_id == conversation
@@ -142,7 +156,7 @@ class Handlers:
 
     async def show(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """Another branch was chosen."""
-        await in_thread(told(self.store.show), event._data["id"])
+        await in_thread(self.ask(self.store.show), event._data["id"])
         async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
@@ -158,32 +172,32 @@ class Handlers:
 
     async def judge(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """One of two replies was chosen, or neither."""
-        await in_thread(told(self.store.judge_comparison), event._data["id"], event._data["outcome"])
+        await in_thread(self.ask(self.store.judge_comparison), event._data["id"], event._data["outcome"])
         async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
-    def stop(self, request: gr.Request) -> None:
+    def stop(self, request: gr.Request) -> Any:
         """End the reply of the conversation shown, and no other."""
-        conversation = self.tabs.get(request.session_hash or "").conversation_id
+        conversation, problem = self.tabs.get(request.session_hash or "").conversation_id, ""
         if conversation and is_temporary(conversation):
             self.temporary.stop(conversation)
         elif conversation:
-            self.replies.stop(conversation)
+            problem = problem_of(self.ask(self.replies.stop), conversation)
+        return self.beside(request, problem) if problem else SKIP  # the end is drawn by whoever follows the reply
 
     def rate(self, request: gr.Request, event: gr.EventData) -> Any:
         """A thumb, its reasons or its comment changed; drawn as kept only once it is."""
         data = event._data
-        told(self.store.rate)(data["id"], data["value"], data.get("reasons"), data.get("comment"))
-        return self.beside(request)
+        said = data.get("reasons"), data.get("comment")
+        return self._beside_after(request, self.store.rate, data["id"], data["value"], *said)
 
     def correct(self, request: gr.Request, event: gr.EventData) -> Any:
         """A correction was written."""
-        told(self.store.correct)(event._data["id"], event._data["text"])
-        return self.beside(request)
+        return self._beside_after(request, self.store.correct, event._data["id"], event._data["text"])
 
     async def show_correction(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A correction is to stand in its reply's place, or no longer."""
-        await in_thread(told(self.store.show_correction), event._data["id"], bool(event._data["shown"]))
+        await in_thread(self.ask(self.store.show_correction), event._data["id"], bool(event._data["shown"]))
         async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
@@ -192,26 +206,15 @@ class Handlers:
         chat = self.temporary.get(asked[0])
         if chat:
             return next((m.content for m in chat.said if m.id == asked[1]), "")
-        return self.store.message(asked[1]).content
+        return self.ask(self.store.message)(asked[1]).content
 
     def copied(self, event: gr.EventData) -> None:
         """A reply was copied."""
-        told(self.store.signal)(event._data["id"], "copied")
+        self.ask(self.store.signal)(event._data["id"], "copied")
 
     def facts(self, message_id: str) -> dict[str, Any]:
         """Give what is known of how a reply came to be: version, tokens, seconds; empty for an imported one."""
-        known = self.store.reply_facts(message_id)
-        if not known:
-            return {}
-        seconds, first = known["duration_s"], known["first_token_s"]
-        writing = seconds - first if seconds is not None and first is not None else None
-        return {
-            "version": known["version"],
-            "prompt_tokens": known["prompt_tokens"],
-            "completion_tokens": known["completion_tokens"],
-            "first_token_s": first,
-            "tokens_per_s": known["completion_tokens"] / writing if writing else None,
-        }
+        return facts_of(self.ask(self.store.reply_facts)(message_id))
 
     # --- the list of conversations
 
@@ -221,22 +224,25 @@ class Handlers:
 
     def rename(self, request: gr.Request, event: gr.EventData) -> Any:
         """A conversation got another title."""
-        told(self.store.rename)(event._data["id"], event._data["title"])
-        return self._list(request)
+        problem = problem_of(self.ask(self.store.rename), event._data["id"], event._data["title"])
+        return {**self.views.list(self.tabs.get(request.session_hash or "")), **refusal(problem)}
 
     async def delete(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A conversation was deleted; its reply ends, and a tab that shows it turns to a new one."""
         session, conversation = request.session_hash or "", event._data["id"]
-        self.replies.stop(conversation)
-        await in_thread(told(self.store.delete), conversation)
         look = self.tabs.get(session)
+        problem = await in_thread(problem_of, self.ask(self.store.delete), conversation)
+        if problem:
+            yield SKIP, SKIP, SKIP, {**await in_thread(self.views.list, look), **refusal(problem)}
+            return
+        await in_thread(self.ask(self.replies.stop), conversation)
         shown = look.conversation_id == conversation
         async for parts in self._tail(request, self.tabs.open(session, None) if shown else self.tabs.again(session)):
             yield parts
 
     async def undelete(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A deletion was taken back: the conversation is shown again."""
-        await in_thread(told(self.store.undelete), event._data["id"])
+        await in_thread(self.ask(self.store.undelete), event._data["id"])
         look = self.tabs.open(request.session_hash or "", event._data["id"])
         async for parts in self._tail(request, look):
             yield parts
@@ -244,29 +250,22 @@ class Handlers:
     def export(self, asked: list[str]) -> dict[str, str]:
         """Give a conversation as a file's name and text; asked for by its id and a kind, md or json."""
         conversation_id, kind = asked
-        paths = list(self.store.give_out(conversation_id))
-        if not paths:
-            raise gr.Error("There is nothing in this conversation to export.", title="", print_exception=False)
-        name = "".join(c if c.isalnum() else "-" for c in (paths[-1].title or "conversation")).strip("-")[:60]
-        text = "".join(line_of(path) for path in paths) if kind == "json" else as_markdown(paths[-1])
-        return {"name": f"{name or 'conversation'}.{'jsonl' if kind == 'json' else 'md'}", "text": text}
+        return told(as_file)(self.ask(self.store.give_out)(conversation_id), kind)
 
     # --- learning
 
     def retrain(self) -> Any:
         """A run was asked for."""
-        gr.Info(told(self.views.learner.retrain)(), title="")
-        return self.views.learning()
+        return self._learning_after(self.ask(self.views.learner.retrain))
 
     def promote(self, event: gr.EventData) -> Any:
         """A version was chosen to serve."""
-        told(self.store.promote)(int(event._data["number"]), reason="Promoted on the page.")
-        return self.views.learning()
+        promote, number = self.ask(self.store.promote), int(event._data["number"])
+        return self._learning_after(lambda: promote(number, reason="Promoted on the page."))
 
     def rollback(self) -> Any:
         """What served before was asked for."""
-        told(self.store.rollback)()
-        return self.views.learning()
+        return self._learning_after(self.ask(self.store.rollback))
 
     # --- what changed elsewhere
 
@@ -285,21 +284,18 @@ class Handlers:
 
     # --- inside
 
-    def _exists(self, conversation_id: str) -> bool:
-        try:
-            self.store.history(conversation_id)
-        except NotFound:
-            return False
-        return True
+    def parts(self, look: Look, tail: bool = True, problem: str = "") -> Parts:
+        """Draw what a tab looks at; `tail`: a handler follows its reply; `problem`: why something was refused."""
+        rows, beside = self._chat(look, tail, problem)
+        composer = gr.update(submit_btn=not beside["running"], stop_btn=beside["running"])
+        return rows, beside, composer, self.views.list(look)
 
-    def parts(self, look: Look, tail: bool = True) -> Parts:
-        """Draw what a tab looks at; `tail`: a handler follows its reply."""
+    def _chat(self, look: Look, tail: bool, problem: str) -> tuple[Any, dict[str, Any]]:
         try:
             rows, beside = self.views.chat(look, tail)
         except NotFound:
             rows, beside = self.views.chat(Look(), tail)
-        composer = gr.update(submit_btn=not beside["running"], stop_btn=beside["running"])
-        return rows, beside, composer, self.views.list(look)
+        return rows, {**beside, **refusal(problem)}
 
     def _live(self, look: Look) -> Sequence[Live | Passing]:
         chat = self.temporary.get(look.conversation_id)
@@ -307,19 +303,35 @@ class Handlers:
             return [chat.live] if chat.live and chat.live.running else []
         return self.replies.live(look.conversation_id) if look.conversation_id else []
 
-    def _list(self, request: gr.Request) -> Any:
-        return self.views.list(self.tabs.get(request.session_hash or ""))
-
     async def _write(self, request: gr.Request, verb: Callable[..., Live], *args: Any) -> AsyncIterator[Parts]:
         """Begin a reply in the conversation shown, and follow it."""
-        await in_thread(told(verb), *args)
+        problem = await in_thread(problem_of, self.ask(verb), *args)
+        if problem:
+            yield await in_thread(self.parts, self.tabs.get(request.session_hash or ""), True, problem)
+            return
         async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
             yield parts
 
-    def beside(self, request: gr.Request) -> Any:
+    def beside(self, request: gr.Request, problem: str = "") -> Any:
         """Draw what stands beside the messages, and leave these as they are."""
-        look = self.tabs.get(request.session_hash or "")
-        return self.views.chat(look, tail=True)[1]
+        return self._chat(self.tabs.get(request.session_hash or ""), True, problem)[1]
+
+    def _beside_after(self, request: gr.Request, verb: Callable[..., Any], *args: Any) -> Any:
+        """Do something to the conversation shown; why it was refused travels in the answer.
+
+        The page shows no error of an event that is not queued, and must give back what somebody typed.
+        """
+        return self.beside(request, problem_of(self.ask(verb), *args))
+
+    def _learning_after(self, verb: Callable[[], Any]) -> dict[str, Any]:
+        """Change what is learned or served; what came of it, or why it was refused, travels in the answer."""
+        said = problem = ""
+        try:
+            outcome = verb()
+            said = outcome if isinstance(outcome, str) else ""
+        except gr.Error as error:
+            problem = sentence(error)
+        return {**self.views.learning(), "said": said, **refusal(problem)}
 
     async def _tail(self, request: gr.Request, look: Look) -> AsyncIterator[Parts]:
         """Send the conversation, then the growing reply until it ends or the tab moves on."""
@@ -331,7 +343,7 @@ class Handlers:
             return
         with self.tabs.following(session):
             shown: list[str] = []
-            rows = parts[0]
+            rows, sent_at = parts[0], time.monotonic()
             while any(live.running for live in writing) and self.tabs.get(session).epoch == look.epoch:
                 for live in writing:
                     live.follow()
@@ -339,7 +351,11 @@ class Handlers:
                     shown = [live.text for live in writing]
                     for live, text in zip(writing, shown, strict=True):
                         rows = with_text(rows, live.message_id, text)
+                    sent_at = time.monotonic()
                     yield rows, SKIP, SKIP, SKIP
+                elif time.monotonic() - sent_at > SILENCE_S:
+                    sent_at = time.monotonic()
+                    yield SKIP, SKIP, SKIP, SKIP
                 await asyncio.sleep(1 / UPDATES_PER_S)
             if self.tabs.get(session).epoch == look.epoch:
                 yield await in_thread(self.parts, self.tabs.get(session), True)
@@ -359,17 +375,13 @@ async def until_ready(engine: Engine) -> None:
         await asyncio.sleep(0.1)
 
 
-def told(verb: Callable[..., Result]) -> Callable[..., Result]:
-    """Let a verb's named errors reach the person as one sentence."""
-
-    @functools.wraps(verb)
-    def call(*args: Any, **kwargs: Any) -> Result:
-        try:
-            return verb(*args, **kwargs)
-        except (RapportError, EngineError) as error:
-            raise gr.Error(str(error), title="", print_exception=False) from error
-
-    return call
+def problem_of(verb: Callable[..., Any], *args: Any) -> str:
+    """Call a verb; return why it was refused, nothing if it was not."""
+    try:
+        verb(*args)
+    except gr.Error as error:
+        return sentence(error)
+    return ""
 
 
 def _mark(*values: Any) -> str:

@@ -37,6 +37,13 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
                 language = gr.Button(say["language"], elem_id="rp-language")
                 keys = gr.Button("?", elem_id="rp-help")
                 switch = gr.Button("◐", elem_id="rp-theme")
+            leaving = gr.HTML(
+                value=None,
+                html_template="",
+                js_on_load=web_file("leave.js"),
+                elem_id="rp-leaving",
+                apply_default_css=False,
+            )
             tab = chat_tab.build(sidebar, handlers)
             review = review_tab.build()
             view = learning_tab.build()
@@ -45,7 +52,8 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
         review_tab.wire(review, ReviewHandlers(handlers.store))
         learning_tab.wire(view, handlers)
         temporary.click(handlers.open_temporary, None, tab.parts, **chat_tab.AT_ONCE)
-        demo.unload(handlers.leave)
+        leaving.leave(handlers.leave, None, None, **{**chat_tab.AT_ONCE, "api_name": "leave_tab"})
+        demo.load(handlers.arrive, None, leaving, queue=False, **chat_tab.QUIET)
         switch.click(None, None, None, js="() => rpTheme()", api_visibility="private")
         sidebar.reviews.click(None, None, None, js="() => rpView('review')", api_visibility="private")
         sidebar.learning.click(None, None, None, js="() => rpView('learn')", api_visibility="private")

@@ -5,7 +5,8 @@ from typing import Any
 
 import gradio as gr
 
-from chatui.handlers import Handlers, Parts, told
+from chatui.asked import sentence, told
+from chatui.handlers import SKIP, Handlers, Parts, problem_of
 from chatui.personas import known_personas, opening_with
 from chatui.temporary import is_temporary
 from chatui.words import language_of
@@ -18,23 +19,38 @@ class PersonaHandlers:
 
     def __init__(self, handlers: Handlers):
         """Act on the tabs and the store of the chat's handlers."""
-        self.chat, self.store, self.tabs = handlers, handlers.store, handlers.tabs
+        self.chat, self.store, self.tabs, self.ask = handlers, handlers.store, handlers.tabs, handlers.ask
 
     def personas(self, language: str) -> dict[str, Any]:
         """Give what there is to choose from, and the settings with their bounds: [lowest, highest, whole numbers]."""
         return {
-            "personas": told(known_personas)(self.store, language),
+            "personas": self.ask(known_personas)(self.store, language),
             "defaults": {name: getattr(self.chat.replies.sampling, name) for name in BOUNDS},
             "bounds": {name: [low, high, kind is int] for name, (kind, low, high) in BOUNDS.items()},
         }
 
     def choose(self, request: gr.Request, event: gr.EventData) -> Parts:
         """A persona was chosen: it opens a new conversation, for what was said under another one stays as it is."""
-        return self._new(request, told(opening_with)(self.store, event._data["id"], language_of(request.headers)))
+        return self._open(request, event._data["id"], language_of(request.headers))
 
     def set_sampling(self, request: gr.Request, event: gr.EventData) -> Any:
         """A setting was moved, or all were reset: it holds for the replies that come in this conversation."""
-        session, sampling = request.session_hash or "", event._data["sampling"]
+        return self.chat.beside(request, problem_of(self._set, request.session_hash or "", event._data["sampling"]))
+
+    def keep(self, request: gr.Request, event: gr.EventData) -> Parts:
+        """A persona was made; a new conversation is opened with it."""
+        data = event._data
+        try:
+            made = self.ask(self.store.keep_persona)(data["name"], data["prompt"], data.get("sampling"))
+        except gr.Error as error:
+            return self._refused(request, error)
+        return self._open(request, made)
+
+    def drop(self, request: gr.Request, event: gr.EventData) -> Any:
+        """An own persona was taken out of the list."""
+        return self.chat.beside(request, problem_of(self.ask(self.store.drop_persona), event._data["id"]))
+
+    def _set(self, session: str, sampling: dict[str, Any]) -> None:
         look = self.tabs.get(session)
         chat = self.chat.temporary.get(look.conversation_id)
         if chat:
@@ -42,18 +58,17 @@ class PersonaHandlers:
         elif look.conversation_id is None:
             self.tabs.prepare(session, told(checked_sampling)(sampling))
         else:
-            told(self.store.set_sampling)(look.conversation_id, sampling)
-        return self.chat.beside(request)
+            self.ask(self.store.set_sampling)(look.conversation_id, sampling)
 
-    def keep(self, request: gr.Request, event: gr.EventData) -> Parts:
-        """A persona was made; a new conversation is opened with it."""
-        data = event._data
-        persona_id = told(self.store.keep_persona)(data["name"], data["prompt"], data.get("sampling"))
-        return self._new(request, told(opening_with)(self.store, persona_id))
+    def _open(self, request: gr.Request, persona_id: str, language: str = "en") -> Parts:
+        try:
+            opening = self.ask(opening_with)(self.store, persona_id, language)
+        except gr.Error as error:
+            return self._refused(request, error)
+        return self._new(request, opening)
 
-    def drop(self, event: gr.EventData) -> None:
-        """An own persona was taken out of the list."""
-        told(self.store.drop_persona)(event._data["id"])
+    def _refused(self, request: gr.Request, error: gr.Error) -> Parts:
+        return SKIP, self.chat.beside(request, sentence(error)), SKIP, SKIP
 
     def _new(self, request: gr.Request, opening: Opening) -> Parts:
         """Open a new conversation, a temporary one in the place of a temporary one."""

@@ -24,4 +24,4 @@ def wire(panel: gr.HTML, tab: ChatTab, handlers: PersonaHandlers) -> None:
     panel.choose(handlers.choose, None, tab.parts, **AT_ONCE)
     panel.set_sampling(handlers.set_sampling, None, tab.bridge, **AT_ONCE)
     panel.keep(handlers.keep, None, tab.parts, **AT_ONCE)
-    panel.drop(handlers.drop, None, None, **AT_ONCE)
+    panel.drop(handlers.drop, None, tab.bridge, **AT_ONCE)

@@ -55,18 +55,19 @@ def opening_with(store: Store, persona_id: str, language: str = "en") -> Opening
         return Opening()
     for persona in known_personas(store, language):
         if persona["id"] == persona_id:
-            name = persona["name"] if persona["own"] else persona_id
-            return Opening(name, persona["system_prompt"], dict(persona["sampling"]))
+            return Opening(persona_id, persona["system_prompt"], dict(persona["sampling"]))
     raise NotFound(f"There is no persona {persona_id!r}; /personas lists them.")
 
 
 def shown_opening(store: Store, opening: Opening) -> dict[str, Any]:
     """Return what the page says of an opening; `base` are the settings that a reset goes back to."""
-    own = {line.name: line.sampling for line in store.personas()} if opening.persona else {}
+    shipped = opening.persona in SHIPPED
+    own = store.persona(opening.persona) if opening.persona and not shipped else None
     return {
-        "persona": opening.persona,
-        "shipped": opening.persona in SHIPPED,
+        "persona": own.name if own else opening.persona,
+        "persona_id": own.id if own else opening.persona,
+        "shipped": shipped,
         "system_prompt": opening.system_prompt,
         "sampling": opening.sampling,
-        "base": SHIPPED.get(opening.persona) or own.get(opening.persona, {}),
+        "base": own.sampling if own else SHIPPED.get(opening.persona, {}),
     }

@@ -1,17 +1,18 @@
 """What the review tab does: the queue, verdicts and corrections. The page sends what it looks for with every event."""
 
-from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import gradio as gr
 
-from chatui.handlers import told
-from feedback.errors import BadInput, RapportError
+from chatui.asked import Asked, refusal, sentence
+from chatui.handlers import problem_of
+from feedback.errors import BadInput
 from feedback.reviews import KINDS, ReviewFilter
 from feedback.store import Store
 
+_NO_CHOICES: dict[str, list[Any]] = {"versions": [], "raters": [], "reasons": []}
 _AT_ONCE = 10  # replies sent to the page; it asks again with every verdict
 
 
@@ -23,7 +24,7 @@ class ReviewHandlers:
 
     def __init__(self, store: Store):
         """Act on `store`."""
-        self.store = store
+        self.store, self.ask = store, Asked(store)
 
     def look(self, event: gr.EventData) -> dict[str, Any]:
         """The tab was opened, or a kind or a filter was chosen."""
@@ -31,33 +32,23 @@ class ReviewHandlers:
 
     def verdict(self, event: gr.EventData) -> dict[str, Any]:
         """A reply was approved or rejected, or that was taken back."""
-        return self._after(event, lambda data: self.store.review(data["id"], data["verdict"]))
+        data = event._data
+        return self._queue(data["look"], problem_of(self.ask(self.store.review), data["id"], data["verdict"]))
 
     def amend(self, event: gr.EventData) -> dict[str, Any]:
         """A reply was corrected, which settles it too; or that was taken back (`verdict` is then "")."""
-
-        def both(data: dict[str, Any]) -> None:
-            self.store.correct(data["id"], data["text"])
-            self.store.review(data["id"], data["verdict"])
-
-        return self._after(event, both)
-
-    def _after(self, event: gr.EventData, verb: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
-        problem = ""
-        try:
-            verb(event._data)
-        except RapportError as error:
-            problem = str(error)
-        return self._queue(event._data["look"], problem)
+        data, amend = event._data, self.ask(self.store.amend)
+        return self._queue(data["look"], problem_of(amend, data["id"], data["text"], data["verdict"]))
 
     def _queue(self, look: dict[str, Any], problem: str = "") -> dict[str, Any]:
         kind = look.get("kind") or KINDS[0]
-        return {
-            "look": look,
-            "problem": problem,
-            "choices": self.store.review_choices(),
-            **told(queue_of)(self.store, kind, look, _AT_ONCE),
-        }
+        try:
+            found = self.ask(queue_of)(self.store, kind, look, _AT_ONCE)
+            choices = self.ask(self.store.review_choices)()
+        except gr.Error as error:
+            found, choices = {"items": [], "counts": dict.fromkeys(KINDS, 0)}, _NO_CHOICES
+            problem = problem or sentence(error)
+        return {"look": look, "problem": problem, "choices": choices, **found, **refusal(problem)}
 
 
 def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int) -> dict[str, Any]:

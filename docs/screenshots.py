@@ -35,6 +35,7 @@ def sample(logits, temperature=0.7):
 ```
 
 Below **1** the reply gets steadier, above **1** more varied."""
+_DESKTOP = {"width": 1280, "height": 880}
 TITLES = (
     "Plan a weekend in Kyoto", "Why is the sky blue at noon?", "Draft a note to the landlord",
     "Sourdough timing for a cold kitchen", "SQL window functions", "Reading list: linear algebra",
@@ -73,7 +74,8 @@ def compare(store: Store) -> None:
         "Cut it into wedges and roast it hot, 220 °C for 25 minutes.",
         "Boil it first, then fry it: **crisp** outside, soft inside.",
     )
-    _, _, *ids = store.begin_comparison("compared", head, "How do I cook a potato?", (0, {}, []), (0, {}, []))
+    given = [{"message": message.id} for message in store.history("compared")]
+    _, _, *ids = store.begin_comparison("compared", head, "How do I cook a potato?", (0, {}, given), (0, {}, given))
     for message_id, text in zip(ids, texts, strict=True):
         store.end_reply(message_id, text, "complete", "end")
 
@@ -115,6 +117,8 @@ def desktop(page: Any, url: str, conversation: str, shade: str) -> None:
     shoot(page, f"reasons-{shade}")
     page.keyboard.press("Escape")
     page.locator(".rp-b[data-act=up]").first.click()
+    for reason in ("accurate", "clear"):
+        page.click(f".rp-chip[data-reason={reason}]")
     page.keyboard.press("Escape")
     page.locator(".rp-b[data-act=correct]").last.click()
     page.locator(".rp-edit").wait_for()
@@ -154,9 +158,9 @@ def main() -> int:
             conversation = fill(store)
             fill_runs(store, data.versions_dir, model)
             for shade in ("light", "dark"):
-                page = browser.new_page(viewport={"width": 1280, "height": 800}, color_scheme=shade)
+                page = browser.new_page(viewport=_DESKTOP, color_scheme=shade)
                 desktop(page, running.url, conversation, shade)
-            chinese = browser.new_page(viewport={"width": 1280, "height": 800}, locale="zh-CN")
+            chinese = browser.new_page(viewport=_DESKTOP, locale="zh-CN")
             chinese.goto(f"{running.url}/?c={conversation}")
             chinese.locator("#rp-new", has_text="新对话").wait_for()
             chinese.wait_for_selector(".rp-said")

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import or_, select
+from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
 from feedback.messages import check_text, find, newest_leaf
@@ -70,7 +71,27 @@ class Comparisons(Sessions):
                 part = list(message_ids[start : start + 400])
                 query = select(Comparison).where(or_(Comparison.left_id.in_(part), Comparison.right_id.in_(part)))
                 for row in session.scalars(query):
-                    left, right = session.get_one(Reply, row.left_id), session.get_one(Reply, row.right_id)
-                    one = Compared(row.id, row.left_id, row.right_id, row.outcome, left.version, right.version)
+                    replies = session.get(Reply, row.left_id), session.get(Reply, row.right_id)
+                    versions = (reply.version if reply else None for reply in replies)  # an imported one has none
+                    one = Compared(row.id, row.left_id, row.right_id, row.outcome, *versions)
                     found |= {row.left_id: one, row.right_id: one}
         return found
+
+
+def take_preference(session: Session, chosen: Message, rejected: Message, rater: str) -> None:
+    """Add a preference that a file tells, unless it is there."""
+    same = select(Preference.id).where(Preference.chosen_id == chosen.id, Preference.rejected_id == rejected.id)
+    if session.scalar(same.where(Preference.rater_id == rater).limit(1)) is None:
+        session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater))
+
+
+def take_comparison(session: Session, left: Message, right: Message, outcome: str, rater: str) -> None:
+    """Add a comparison that a file tells with its outcome; one that was judged here stays as it is. Raises BadInput."""
+    if outcome not in OUTCOMES:
+        raise BadInput(f"has the outcome {outcome!r} of a comparison; {', '.join(OUTCOMES)} are known")
+    row = session.scalar(select(Comparison).where(Comparison.left_id == left.id, Comparison.right_id == right.id))
+    if row is None:
+        row = Comparison(left_id=left.id, right_id=right.id, person_id=rater)
+        session.add(row)
+    if row.outcome is None:
+        row.outcome, row.judged_at = outcome, now()

@@ -94,8 +94,7 @@ class Conversations(Sessions):
     def undelete(self, conversation_id: str) -> None:
         """Bring a deleted conversation back. Raises NotFound."""
         with self.writing() as session:
-            conversation = session.get(Conversation, conversation_id)
-            (conversation or find(session, Conversation, conversation_id)).deleted_at = None
+            find(session, Conversation, conversation_id, deleted_too=True).deleted_at = None
 
 
 def _listed(owner: str) -> Any:

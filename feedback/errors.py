@@ -13,5 +13,9 @@ class BadInput(RapportError):
     """A value that cannot be taken; nothing was stored."""
 
 
+class NotAllowed(RapportError):
+    """Something that this person may not do; nothing was changed."""
+
+
 class Busy(RapportError):
     """Somebody else is at it right now; the same call may work later."""

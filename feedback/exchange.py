@@ -1,16 +1,21 @@
 """Verbs that take conversations in from a file and give them out again."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from feedback.errors import RapportError
+from feedback.comparisons import take_comparison, take_preference
+from feedback.errors import BadInput, RapportError
 from feedback.formats import Incoming, IncomingMessage
-from feedback.messages import append, current_corrections, in_batches, title_of
+from feedback.messages import append, current_corrections, current_reviews, in_batches, title_of
+from feedback.personas import persona_name
 from feedback.ratings import person, put_correction, put_rating, was_said
-from feedback.schema import LOCAL, Conversation, Correction, Message, Rating, now
+from feedback.reviews import take_verdict
+from feedback.schema import LOCAL, Comparison, Conversation, Correction, Message, Preference, Rating, Review, now
 from feedback.sessions import Sessions
 
 
@@ -60,6 +65,9 @@ def _merge(session: Session, incoming: Incoming) -> None:
             conversation.created_at = conversation.updated_at = incoming.created_at
         first = next((m.content for m in incoming.messages if m.role == "user"), incoming.messages[0].content)
         conversation.title = title_of(first) if incoming.title is None else incoming.title
+        conversation.persona, conversation.sampling = incoming.persona, dict(incoming.sampling)
+        if incoming.persona and incoming.messages[0].role == "system":
+            conversation.system_prompt = incoming.messages[0].content
         session.add(conversation)
         session.flush()
     there = list(session.scalars(select(Message).where(Message.conversation_id == conversation.id)))
@@ -86,6 +94,23 @@ def _merge(session: Session, incoming: Incoming) -> None:
             )
         if message.correction is not None:
             put_correction(session, parent, message.correction, incoming.rater)
+        if message.correction_shown and parent.id in current_corrections(session, [parent.id]):
+            parent.correction_shown = True
+        if message.review is not None:
+            take_verdict(session, parent, message.review, incoming.rater)
+    _merge_choices(session, {m.id: m for m in there}, incoming)
+
+
+def _merge_choices(session: Session, there: Mapping[str, Message], incoming: Incoming) -> None:
+    def reply(message_id: str) -> Message:
+        if message_id not in there or there[message_id].role != "assistant":
+            raise BadInput(f"compares the reply {message_id!r}, which is not in this conversation")
+        return there[message_id]
+
+    for chosen, rejected in incoming.preferences:
+        take_preference(session, reply(chosen), reply(rejected), incoming.rater)
+    for left, right, outcome in incoming.comparisons:
+        take_comparison(session, reply(left), reply(right), outcome, incoming.rater)
 
 
 def _same(
@@ -117,23 +142,53 @@ def _paths_out(session: Session, conversation: Conversation) -> Iterator[Incomin
     leaves = [key for key in said if key not in set(parents.values())]
     shown = _nearest(all_parents, conversation.head_id, said)
     leaves.sort(key=lambda key: key == shown)
-    corrections = current_corrections(session, list(said))
-    ratings: dict[str, dict[str, Rating]] = {}
-    for rating in in_batches(session, Rating, Rating.message_id, list(said)):
-        if rating.value:
-            ratings.setdefault(rating.rater_id, {})[rating.message_id] = rating
-    authors = {c.author_id for c in corrections.values()}
-    for rater in sorted({*ratings, *authors}) or [LOCAL]:
-        own = {key: c for key, c in corrections.items() if c.author_id == rater}
+    told = _told_by(session, list(said))
+    # Who reviewed comes last: a verdict that is taken in is then newer than the thumbs that it answers.
+    for rater in sorted(told, key=lambda name: (bool(told[name].reviews), name)) or [LOCAL]:
+        by = told.get(rater, _Told())
         for leaf in leaves:
-            ids = _climb(parents, leaf)
+            choices = (tuple(by.preferences), tuple(by.comparisons)) if leaf == leaves[-1] else ((), ())
             yield Incoming(
                 conversation_id=conversation.id,
                 rater=rater,
                 created_at=conversation.created_at,
                 title=conversation.title,
-                messages=tuple(_out(said[i], ratings.get(rater, {}).get(i), own.get(i)) for i in ids),
+                messages=tuple(_out(said[i], by) for i in _climb(parents, leaf)),
+                persona=persona_name(session, conversation.persona),
+                sampling=conversation.sampling,
+                preferences=choices[0],
+                comparisons=choices[1],
             )
+
+
+@dataclass
+class _Told:
+    """What one person thinks of the replies of a conversation, by the replies' ids."""
+
+    ratings: dict[str, Rating] = field(default_factory=dict)
+    corrections: dict[str, Correction] = field(default_factory=dict)
+    reviews: dict[str, Review] = field(default_factory=dict)
+    preferences: list[tuple[str, str]] = field(default_factory=list)
+    comparisons: list[tuple[str, str, str]] = field(default_factory=list)
+
+
+def _told_by(session: Session, ids: Sequence[str]) -> dict[str, _Told]:
+    """Map people to what they think of these replies now."""
+    told: dict[str, _Told] = defaultdict(_Told)
+    for rating in in_batches(session, Rating, Rating.message_id, ids):
+        if rating.value:
+            told[rating.rater_id].ratings[rating.message_id] = rating
+    for correction in current_corrections(session, ids).values():
+        told[correction.author_id].corrections[correction.message_id] = correction
+    for review in current_reviews(session, ids).values():
+        told[review.reviewer_id].reviews[review.message_id] = review
+    for choice in in_batches(session, Preference, Preference.chosen_id, ids):
+        if choice.rejected_id in ids:
+            told[choice.rater_id].preferences.append((choice.chosen_id, choice.rejected_id))
+    for one in in_batches(session, Comparison, Comparison.left_id, ids):
+        if one.right_id in ids and one.outcome is not None:
+            told[one.person_id].comparisons.append((one.left_id, one.right_id, one.outcome))
+    return told
 
 
 def _nearest(parents: dict[str, str | None], key: str | None, kept: dict[str, Message]) -> str | None:
@@ -151,7 +206,9 @@ def _climb(parents: dict[str, str | None], leaf: str) -> list[str]:
     return ids[::-1]
 
 
-def _out(message: Message, rating: Rating | None, correction: Correction | None) -> IncomingMessage:
+def _out(message: Message, by: _Told) -> IncomingMessage:
+    rating, correction = by.ratings.get(message.id), by.corrections.get(message.id)
+    review = by.reviews.get(message.id)
     return IncomingMessage(
         role=message.role,
         content=message.content,
@@ -162,4 +219,6 @@ def _out(message: Message, rating: Rating | None, correction: Correction | None)
         reasons=tuple(rating.reasons) if rating else (),
         comment=rating.comment if rating else "",
         correction=correction.text if correction else None,
+        correction_shown=message.correction_shown and correction is not None,
+        review=review.verdict if review else None,
     )

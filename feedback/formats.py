@@ -1,26 +1,34 @@
 """Feedback as lines of JSON: our own format, in and out, and the KTO rows that others write.
 
-Own format, one conversation per line:
-`{"conversation_id"?, "rater"?, "created_at"?, "title"?, "messages": [{"role", "content", "rating"?: 1|-1,
-"correction"?, "reasons"?, "comment"?, "id"?, "status"?, "finish"?}]}`.
+Own format, one path through a conversation per line, with what one person (`rater`) thinks of it:
+`{"conversation_id"?, "rater"?, "created_at"?, "title"?, "persona"?, "sampling"?, "messages": [{"role", "content",
+"rating"?: 1|-1, "correction"?, "correction_shown"?: true, "review"?: "approved"|"rejected", "reasons"?, "comment"?,
+"id"?, "status"?, "finish"?}], "preferences"?: [{"chosen", "rejected"}],
+"comparisons"?: [{"left", "right", "outcome": "left"|"right"|"tie"|"both_bad"}]}`.
+`persona` and `sampling` are what the conversation was opened with; a rejected reply is never trained on. Preferences
+and comparisons name replies by their ids, of this line or of an earlier one of the same conversation.
 KTO rows: `prompt` + `completion` + `label`, or `messages` + `label`, which rates the last reply.
 """
 
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
 from feedback.errors import BadInput
 from feedback.messages import MAX_TEXT
+from feedback.personas import checked_sampling
 from feedback.schema import LOCAL
 
 ROLES = ("system", "user", "assistant")
 _STATUSES = ("complete", "stopped", "interrupted")
 _FINISHES = ("end", "length", "stopped")
+VERDICTS = ("approved", "rejected")
+_PREFERENCE = ("chosen", "rejected")
+_COMPARISON = ("left", "right", "outcome")
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,8 @@ class IncomingMessage:
     reasons: tuple[str, ...] | None = None  # None: not told, so what is known stays
     comment: str | None = None
     correction: str | None = None
+    correction_shown: bool = False
+    review: str | None = None  # approved or rejected
 
 
 @dataclass(frozen=True)
@@ -47,6 +57,10 @@ class Incoming:
     rater: str = LOCAL
     created_at: datetime | None = None
     title: str | None = None
+    persona: str = ""
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+    preferences: tuple[tuple[str, str], ...] = ()  # ids: chosen, rejected
+    comparisons: tuple[tuple[str, str, str], ...] = ()  # ids of left and right, outcome
 
 
 @dataclass(frozen=True)
@@ -85,7 +99,15 @@ def line_of(incoming: Incoming) -> str:
         row["created_at"] = incoming.created_at.isoformat()
     if incoming.title is not None:
         row["title"] = incoming.title
+    if incoming.persona:
+        row["persona"] = incoming.persona
+    if incoming.sampling:
+        row["sampling"] = dict(incoming.sampling)
     row["messages"] = [_message_out(m) for m in incoming.messages]
+    if incoming.preferences:
+        row["preferences"] = [dict(zip(_PREFERENCE, ids, strict=True)) for ids in incoming.preferences]
+    if incoming.comparisons:
+        row["comparisons"] = [dict(zip(_COMPARISON, parts, strict=True)) for parts in incoming.comparisons]
     return json.dumps(row, ensure_ascii=False) + "\n"
 
 
@@ -99,6 +121,10 @@ def _message_out(message: IncomingMessage) -> dict[str, Any]:
         out |= {"rating": message.rating, "reasons": list(message.reasons or ()), "comment": message.comment or ""}
     if message.correction is not None:
         out["correction"] = message.correction
+    if message.correction_shown:
+        out["correction_shown"] = True
+    if message.review is not None:
+        out["review"] = message.review
     return out
 
 
@@ -128,7 +154,19 @@ def _incoming(row: Any, seen: Counter[str]) -> Incoming:
         rater=_text(row.get("rater") or LOCAL, "rater", 200),
         created_at=_instant(row.get("created_at")),
         title=None if row.get("title") is None else _text(row["title"], "title", 200),
+        persona=_text(row.get("persona") or "", "persona", 200),
+        sampling=checked_sampling(row.get("sampling")),
+        preferences=tuple((a, b) for a, b in _objects(row, "preferences", _PREFERENCE)),
+        comparisons=tuple((a, b, how) for a, b, how in _objects(row, "comparisons", _COMPARISON)),
     )
+
+
+def _objects(row: dict[str, Any], name: str, keys: tuple[str, ...]) -> list[list[str]]:
+    """Read a list of objects of texts, as lists in the order of `keys`."""
+    value = row.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise BadInput(f"has {name} that are not a list of objects")
+    return [[_text(one.get(key), f"{key} in {name}", 200) for key in keys] for one in value]
 
 
 def _kto_messages(row: dict[str, Any]) -> list[Any]:
@@ -161,8 +199,11 @@ def _message(value: Any, place: int) -> IncomingMessage:
     if role not in ROLES:
         raise BadInput(f"{where} has the role {_short(role)}; {', '.join(ROLES)} are known")
     rating, correction = value.get("rating"), value.get("correction")
-    if role != "assistant" and (rating is not None or correction is not None):
-        raise BadInput(f"{where} is a {role} message with a rating or a correction; only replies have these")
+    review = value.get("review")
+    if role != "assistant" and (rating, correction, review) != (None, None, None):
+        raise BadInput(f"{where} is a {role} message with a rating, a correction or a review; only replies have these")
+    if review not in (None, *VERDICTS):
+        raise BadInput(f"{where} has the review {_short(review)}; {' and '.join(VERDICTS)} are known")
     if rating is not None and (isinstance(rating, bool) or rating not in (1, -1)):
         raise BadInput(f"{where} has the rating {_short(rating)}; 1 and -1 are known")
     status, finish = value.get("status", "complete"), value.get("finish")
@@ -183,6 +224,8 @@ def _message(value: Any, place: int) -> IncomingMessage:
         reasons=_reasons(value.get("reasons"), where),
         comment=None if value.get("comment") is None else _comment(value["comment"], where),
         correction=correction,
+        correction_shown=value.get("correction_shown") is True,
+        review=review,
     )
 
 

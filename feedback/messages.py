@@ -30,10 +30,10 @@ _FILE = re.compile(r"\n\n[^\n]+\n`{3,}\n")  # its name and the fence around it
 Row = TypeVar("Row")
 
 
-def find(session: Session, table: type[Row], key: Any) -> Row:
+def find(session: Session, table: type[Row], key: Any, deleted_too: bool = False) -> Row:
     """Get a row by its key or raise NotFound naming it; nor is found what is deleted, or no key at all."""
     row = session.get(table, key) if _could_be_key(key) else None
-    if row is None or (isinstance(row, Conversation) and row.deleted_at is not None):
+    if row is None or (isinstance(row, Conversation) and row.deleted_at is not None and not deleted_too):
         raise NotFound(f"There is no {table.__name__.lower()} {key!r}.")
     return row
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
 from feedback.messages import check_text, find
@@ -33,6 +34,16 @@ class Personas(Sessions):
             query = select(Persona).where(Persona.owner_id == owner, Persona.deleted_at.is_(None))
             rows = session.scalars(query.order_by(Persona.created_at, Persona.id))
             return [PersonaLine(row.id, row.name, row.system_prompt, row.sampling) for row in rows]
+
+    def persona(self, kept: str, owner: str = LOCAL) -> PersonaLine | None:
+        """Return the own persona that a conversation was opened with, a dropped one too; None if it is none of these.
+
+        `kept` is its id. Older and imported conversations hold its name: then it is the newest of that name.
+        """
+        with self.reading() as session:
+            named = select(Persona).where(Persona.owner_id == owner, Persona.name == kept, Persona.deleted_at.is_(None))
+            row = session.get(Persona, kept) or session.scalar(named.order_by(Persona.created_at.desc()).limit(1))
+            return PersonaLine(row.id, row.name, row.system_prompt, row.sampling) if row else None
 
     def keep_persona(
         self, name: str, system_prompt: str, sampling: Mapping[str, Any] | None = None, owner: str = LOCAL
@@ -87,3 +98,9 @@ def checked_sampling(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
             raise BadInput(f"{name} {value!r} cannot be used; give {whole} from {lowest:g} to {highest:g}.")
         checked[name] = kind(value)
     return checked
+
+
+def persona_name(session: Session, kept: str) -> str:
+    """Return the name of a persona, by which it is known outside this record."""
+    row = session.get(Persona, kept) if kept else None
+    return row.name if row else kept

@@ -104,8 +104,8 @@ class Compared:
     left_id: str
     right_id: str
     outcome: str | None
-    left_version: int
-    right_version: int
+    left_version: int | None  # None: it was imported
+    right_version: int | None
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,14 @@ from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, func, 
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
-from feedback.messages import current_corrections, current_reviews, find, in_batches, newest_reviews
-from feedback.ratings import newest_corrections, person, ratable
+from feedback.formats import VERDICTS
+from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, newest_reviews
+from feedback.ratings import newest_corrections, person, put_correction, ratable
 from feedback.records import ReviewItem, Thumb
 from feedback.schema import LOCAL, Conversation, Correction, Message, Rating, Reply, Review, Signal
 from feedback.sessions import Sessions
 
 KINDS = ("unrated", "doubtful", "disputed", "corrected")
-VERDICTS = ("approved", "rejected")
 
 
 @dataclass(frozen=True)
@@ -39,18 +39,19 @@ class Reviews(Sessions):
 
         Taking back puts the verdict before in force again, as old as it was: undoing an approval lifts no rejection.
         """
-        if verdict not in (*VERDICTS, ""):
-            raise BadInput(
-                f"The verdict {verdict!r} is not known; give approved, rejected, or nothing to take it back."
-            )
         with self.writing() as session:
-            message = ratable(session, message_id)
-            if message.status == "running":
-                raise BadInput("This reply is still being written; wait for its end, then review it.")
-            if verdict:
-                _judge(session, message, verdict, reviewer)
-            else:
-                _take_back(session, message, reviewer)
+            _put_verdict(session, _reviewable(session, message_id, verdict), verdict, reviewer)
+
+    def amend(self, message_id: str, text: str, verdict: str = "approved", reviewer: str = LOCAL) -> None:
+        """Keep what a reply should have said, and a verdict on it, both or neither. Raises NotFound, BadInput.
+
+        Its own text and the verdict "" take both back.
+        """
+        check_text(text, "correction")
+        with self.writing() as session:
+            message = _reviewable(session, message_id, verdict)
+            put_correction(session, message, text, reviewer)
+            _put_verdict(session, message, verdict, reviewer)
 
     def review_queue(
         self, kind: str, wanted: ReviewFilter | None = None, leave_out: Sequence[str] = (), limit: int = 20
@@ -84,6 +85,29 @@ class Reviews(Sessions):
             given = session.scalars(select(cast(Rating.reasons, String)).where(Rating.value != 0).distinct())
             reasons = sorted({reason for text in given for reason in json.loads(text)})
             return {"versions": versions, "raters": raters, "reasons": reasons}
+
+
+def _reviewable(session: Session, message_id: str, verdict: str) -> Message:
+    if verdict not in (*VERDICTS, ""):
+        raise BadInput(f"The verdict {verdict!r} is not known; give approved, rejected, or nothing to take it back.")
+    message = ratable(session, message_id)
+    if message.status == "running":
+        raise BadInput("This reply is still being written; wait for its end, then review it.")
+    return message
+
+
+def _put_verdict(session: Session, message: Message, verdict: str, reviewer: str) -> None:
+    if verdict:
+        _judge(session, message, verdict, reviewer)
+    else:
+        _take_back(session, message, reviewer)
+
+
+def take_verdict(session: Session, message: Message, verdict: str, reviewer: str) -> None:
+    """Add a verdict that a file tells; one that approves lifts no rejection of this record."""
+    before = current_reviews(session, [message.id]).get(message.id)
+    if before is None or before.verdict == "approved" != verdict:
+        _judge(session, message, verdict, reviewer)
 
 
 def _judge(session: Session, message: Message, verdict: str, reviewer: str) -> None:

@@ -63,8 +63,9 @@ class Person(Base):
 class Conversation(Base):
     """A tree of messages; `head_id` is the leaf whose path is shown and continued.
 
-    `persona` names the persona it was opened with, "" for none; its first message is then `system_prompt`, as a
-    system message. `sampling` holds the settings that differ from the app's.
+    `persona` is the id of the persona it was opened with, "" for none; older and imported conversations hold the name
+    of an own one. The first message is then `system_prompt`, as a system message. `sampling` holds the settings that
+    differ from the app's.
     """
 
     __tablename__ = "conversations"

@@ -11,6 +11,7 @@ from feedback.conversations import Conversations
 from feedback.database import Database
 from feedback.exchange import Exchange
 from feedback.learning import Learning
+from feedback.permission import Permissions
 from feedback.personas import Personas
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
@@ -18,7 +19,7 @@ from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
 
 
-class Store(Conversations, Personas, Turns, Comparisons, Ratings, Reviews, Learning, Exchange):
+class Store(Permissions, Conversations, Personas, Turns, Comparisons, Ratings, Reviews, Learning, Exchange):
     """The record of one data dir (or one database)."""
 
     @classmethod

@@ -1,6 +1,7 @@
 // Everything around the Chatbot's own rows: the bar under each message, reasons, corrections, following.
 // props.value = {conv, running, tail, more, msgs: [{id, role, rating, reasons, comment, status, error, version,
-// correction, correction_shown, learned_by, siblings, cut, left_out, side, compared}]}, one entry per row, in the order of the rows.
+// correction, correction_shown, learned_by, siblings, cut, left_out, side, compared}]}, one entry per row, in the order of the rows;
+// `problem` says why what was asked for last was refused.
 const ICONS = {
   copy: rpIcon('<rect x="9" y="9" width="11" height="11" rx="2.5"/><path d="M5 15V6.5A2.5 2.5 0 0 1 7.5 4H15"/>'),
   up: rpIcon('<path d="M7 11v9M7 11l4.2-7.2c1.5 0 2.6 1.2 2.3 2.7L12.9 10h5a2 2 0 0 1 2 2.4l-1.2 5.8A2.2 2.2 0 0 1 16.5 20H7m0-9H4v9h3"/>'),
@@ -75,7 +76,7 @@ function notes(m) {
   return found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text));
 }
 
-const versionName = (n) => n === 0 ? rpWord('base') : rpWord('version', { n });
+const versionName = (n) => n === null ? rpWord('imported') : n === 0 ? rpWord('base') : rpWord('version', { n });
 
 function badge(m) {
   return m.version === null ? [] : [make('span', 'rp-badge', versionName(m.version))];
@@ -212,7 +213,8 @@ function placeCard(bar) {
 }
 
 async function openFacts(bar, m) {
-  const known = await server.facts(m.id);
+  const known = await rpAsk(server.facts(m.id));
+  if (!known) return;
   const list = make('dl', 'rp-facts');
   const add = (name, text) => list.append(make('dt', '', rpWord('fact_' + name)), make('dd', '', text));
   add('version', m.version === 0 ? rpWord('base') : rpWord('version', { n: m.version }));
@@ -243,7 +245,9 @@ function openCard(bar, m, value) {
 
 function sendCard() {
   const reasons = [...card.querySelectorAll('[aria-pressed=true]')].map((chip) => chip.dataset.reason);
-  trigger('rate', { id: cardFor.id, value: cardFor.value, reasons, comment: card.querySelector('textarea').value });
+  const given = { ...cardFor, reasons, comment: card.querySelector('textarea').value };
+  asking = { id: given.id, open: (bar, m) => openCard(bar, { ...m, ...given }, given.value) };
+  trigger('rate', given);
 }
 
 card.addEventListener('click', (event) => {
@@ -284,16 +288,25 @@ function changes(before, after) {
 }
 
 const drafts = {}; // by message id, until the page shows them as kept: a refusal loses no text
+let asking = null; // what is on its way: {id, open}; opens again, under the message, what was written when it is refused
+
+function refused(text) {
+  rpTell(text);
+  const bar = asking && [...element.querySelectorAll('.rp-fx')].find((b) => b.dataset.id === asking.id);
+  if (bar && message(asking.id)) asking.open(bar, message(asking.id)); else closeCard();
+  asking = null;
+}
 
 async function edit(bar, m) {
   const row = bar.closest('.message-row');
-  const text = drafts[m.id] ?? m.correction ?? await server.raw([props.value.conv, m.id]);
+  const text = drafts[m.id] ?? m.correction ?? await rpAsk(server.raw([props.value.conv, m.id]));
+  if (text === undefined) return;
   if (row.dataset.editing || bar.dataset.id !== m.id) return; // opened already, or the row shows another message now
   row.dataset.editing = '1';
   const height = row.querySelector('.message').offsetHeight;
   const box = make('div', 'rp-edit'), area = make('textarea'), foot = make('div');
   area.value = text;
-  const original = m.role === 'user' ? null : await server.raw([props.value.conv, m.id]), compared = make('div', 'rp-changes');
+  const original = m.role === 'user' ? null : await rpAsk(server.raw([props.value.conv, m.id])) ?? null, compared = make('div', 'rp-changes');
   const compare = () => {
     compared.hidden = original === null || area.value === original;
     if (!compared.hidden) compared.replaceChildren(...changes(original, area.value));
@@ -314,6 +327,7 @@ async function edit(bar, m) {
     closeEdit(row);
     if (!keep) { delete drafts[m.id]; return; }
     drafts[m.id] = area.value;
+    asking = { id: m.id, open: edit };
     if (mine) trigger('edit', { id: m.id, text: area.value }); else trigger('correct', { id: m.id, text: area.value });
   };
   save.onclick = () => end(true);
@@ -343,7 +357,9 @@ async function act(name, bar) {
   if (!m) return;
   if (name === 'copy') {
     if (m.role === 'assistant' && !props.value.temporary) trigger('copied', { id: m.id });
-    await toClipboard(m.correction ?? await server.raw([props.value.conv, m.id]));
+    const text = m.correction ?? await rpAsk(server.raw([props.value.conv, m.id]));
+    if (text === undefined) return;
+    await toClipboard(text);
     const icon = bar.querySelector('[data-act=copy]');
     icon.innerHTML = ICONS.done;
     setTimeout(() => { icon.innerHTML = ICONS.copy; }, 1200);
@@ -358,6 +374,7 @@ async function act(name, bar) {
     const wanted = name === 'up' ? 1 : -1, value = m.rating === wanted ? 0 : wanted;
     trigger('rate', { id: m.id, value });
     if (value) openCard(bar, { ...m, reasons: [], comment: '' }, value); else closeCard();
+    asking = null; // a thumb refused closes the card: there is nothing to say why of
   }
 }
 
@@ -401,7 +418,9 @@ document.addEventListener('keydown', (event) => {
   const focus = (selector) => { event.preventDefault(); document.querySelector(selector)?.focus(); };
   if (event.isComposing || keyList.open) return;
   if (key === 'Escape') {
-    if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
+    const search = document.activeElement?.closest('#rp-search') && document.activeElement;
+    if (search?.value) { search.value = ''; search.dispatchEvent(new Event('input', { bubbles: true })); }
+    else if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
   } else if (control && key.toLowerCase() === 'k') focus('#rp-search input, #rp-search textarea');
   else if (control && event.shiftKey && key.toLowerCase() === 'o') { event.preventDefault(); document.querySelector('#rp-new')?.click(); }
   else if (isTyping() || control || event.altKey) return;
@@ -434,6 +453,7 @@ function changed() {
     if (matchMedia('(hover: hover)').matches) document.querySelector('#rp-ask textarea')?.focus({ preventScroll: true });
   }
   if (value.running && value.tail === false) trigger('attach', {});
+  if (value.problem) refused(value.problem);
 }
 
 let queued = false;

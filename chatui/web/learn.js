@@ -1,4 +1,5 @@
-// What was learned: props.value = {outlook, counts, runs: [...], versions: [...]}, newest first.
+// What was learned: props.value = {outlook, counts, runs: [...], versions: [...]}, newest first; after something was asked
+// for, `said` or `problem` tells what came of it.
 const page = document.createElement('div');
 page.className = 'rp-learn';
 element.appendChild(page);
@@ -71,8 +72,10 @@ function version(value) {
 
 let drawn = '';
 function draw() {
-  const value = props.value;
-  if (!value || JSON.stringify(value) === drawn) return; // an open question must outlive a tick
+  if (!props.value) return;
+  const { said, problem, refused, ...value } = props.value;
+  if (said || problem) rpTell(said || problem);
+  if (JSON.stringify(value) === drawn) return; // an open question must outlive a tick
   drawn = JSON.stringify(value);
   const retrain = make('button', 'rp-main', rpWord('retrain'));
   retrain.disabled = value.busy;

@@ -1,5 +1,5 @@
 // The list of past conversations, drawn from props.value = {active, query, items: [{id, title, t, running,
-// title_marks, snippet, snippet_marks}]}; marks are [start, end] places.
+// title_marks, snippet, snippet_marks}], problem}; marks are [start, end] places; `problem` says why a title or a deletion was refused.
 const list = document.createElement('div');
 list.className = 'rp-list';
 list.setAttribute('role', 'listbox');
@@ -60,6 +60,17 @@ function draw() {
   }
   if (!value.items.length) rows.append(line('rp-none', rpWord(value.query ? 'nothing_found' : 'none')));
   if (!list.querySelector('input')) list.replaceChildren(rows);
+  if (value.problem) refused(value.problem);
+}
+
+let asking = null; // the title on its way: {id, title}; a refusal loses no text
+
+function refused(text) {
+  rpTell(text);
+  undo.hidden = true;
+  const node = asking && [...list.querySelectorAll('.rp-entry')].find((one) => one.dataset.id === asking.id);
+  if (node) rename(node, asking.title);
+  asking = null;
 }
 
 function open(node) {
@@ -114,9 +125,9 @@ function openMenu(node) {
 document.addEventListener('click', (event) => { if (!menu.contains(event.target)) menu.hidden = true; });
 document.addEventListener('keydown', (event) => { if (event.key === 'Escape') menu.hidden = true; });
 
-function rename(node) {
+function rename(node, text) {
   const title = node.querySelector('.rp-entry-title'), before = title.textContent;
-  const box = Object.assign(document.createElement('input'), { value: before, maxLength: 120 });
+  const box = Object.assign(document.createElement('input'), { value: text ?? before, maxLength: 120 });
   title.replaceChildren(box);
   box.focus();
   box.select();
@@ -126,7 +137,9 @@ function rename(node) {
     ended = true;
     const text = box.value.trim();
     title.textContent = keep && text ? text : before;
-    if (keep && text && text !== before) trigger('rename', { id: node.dataset.id, title: text });
+    if (!keep || !text || text === before) return;
+    asking = { id: node.dataset.id, title: text };
+    trigger('rename', asking);
   };
   box.addEventListener('keydown', (event) => {
     event.stopPropagation();
@@ -137,7 +150,8 @@ function rename(node) {
 }
 
 async function save(node, kind) {
-  const file = await server.export([node.dataset.id, kind]);
+  const file = await rpAsk(server.export([node.dataset.id, kind]));
+  if (!file) return;
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([file.text], { type: kind === 'md' ? 'text/markdown' : 'application/json' }));
   link.download = file.name;

@@ -8,7 +8,8 @@ const panel = make('div', 'rp-panel');
 panel.setAttribute('role', 'dialog');
 panel.hidden = true;
 document.body.append(panel);
-let opening = { persona: '', shipped: false, system_prompt: '', sampling: {}, base: {} }, known = null;
+let opening = { persona: '', persona_id: '', shipped: false, system_prompt: '', sampling: {}, base: {} }, known = null;
+let kept = null; // a persona on its way: {form, name}; a refusal loses no text
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -32,6 +33,11 @@ window.rpOpening = (value) => {
     limits.textContent = [value.temporary && rpWord('temporary_hint'),
       value.shipped && value.persona === 'health' && rpWord('persona_health_about')].filter(Boolean).join(' ');
   }
+  if (kept && value.problem) {
+    panel.replaceChildren(kept.form); // what was written is still in it
+    panel.hidden = false;
+  } else if (kept?.name === value.persona) kept = null;
+  else if (value.problem && !panel.hidden && !panel.querySelector('form')) draw();
   if (!panel.hidden && JSON.stringify(value) !== before && !panel.querySelector('form')) draw();
 };
 
@@ -39,7 +45,7 @@ window.rpOpening = (value) => {
 
 function card(persona) {
   const row = make('div', 'rp-choice'), pick = make('button', 'rp-pick');
-  const now = persona.own ? !opening.shipped && opening.persona === persona.name : opening.persona === persona.id;
+  const now = opening.persona_id === persona.id;
   pick.setAttribute('aria-pressed', now);
   pick.append(make('b', '', persona.name), make('span', '', persona.about));
   pick.onclick = () => { close(); trigger('choose', { id: persona.id }); };
@@ -66,6 +72,7 @@ function form() {
     make('div', 'rp-hint', rpWord('persona_new_hint')), foot);
   box.onsubmit = (event) => {
     event.preventDefault();
+    kept = { form: box, name: name.value.trim().replace(/\s+/g, ' ') };
     trigger('keep', { name: name.value, prompt: prompt.value, sampling: opening.sampling });
     close();
   };
@@ -112,7 +119,8 @@ function draw() {
 }
 
 async function open() {
-  known = await server.personas(rpSpoken);
+  known = await rpAsk(server.personas(rpSpoken));
+  if (!known) return;
   draw();
   panel.hidden = false;
   const place = button.getBoundingClientRect();

@@ -8,7 +8,7 @@ let draft = null; // a correction on its way: {id, text}; a refusal loses no tex
 let asking = null; // becomes part of `done` with the answer: what was refused is not undone
 const box = make('div', 'rp-review');
 element.appendChild(box);
-let editing = false, busyUntil = 0; // a refusal brings no value: after 3 s keys work again
+let editing = false, busyUntil = 0; // should an answer not come: after 3 s keys work again
 
 function make(tag, className, text) {
   const node = document.createElement(tag);

@@ -1,7 +1,9 @@
 """The named endpoints, called over HTTP as somebody else's program would."""
 
+import re
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from gradio_client import Client
@@ -11,6 +13,8 @@ from chatui.settings import ChatSettings
 from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, wait_for
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="module")
@@ -103,12 +107,42 @@ def test_a_whole_visit(client: Client) -> None:
     assert "zebras" in found[0]["snippet"]
     assert client.predict(conversation, "Animals", api_name="/rename")["title"] == "Animals"
     assert client.predict("animals", api_name="/conversations")["conversations"][0]["conversation_id"] == conversation
+    assert client.predict(first["message_id"], api_name="/copied")["signal"] == "copied"
+    assert client.predict(first["message_id"], api_name="/facts")["version"] == 0
+    for kind, ending, held in (("md", ".md", "> Stripes."), ("json", ".jsonl", '"correction": "Stripes."')):
+        file = client.predict(conversation, kind, api_name="/export")
+        assert (file["name"], held in file["text"]) == ("Animals" + ending, True)
     client.predict(conversation, api_name="/delete")
     assert client.predict("zebras", api_name="/search")["conversations"] == []
     with pytest.raises(Exception, match="no conversation"):
         client.predict(conversation, api_name="/history")
     client.predict(conversation, api_name="/undelete")
     assert len(client.predict(conversation, api_name="/history")["messages"]) == 2
+
+
+def test_the_worked_example_of_the_docs_runs(
+    running: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    for writer in (running.app.replies, running.app.temporary):  # the tiny model's context holds no tutor
+        monkeypatch.setattr(writer, "engine", ScriptedEngine(["Well, ", "now."]))
+    (example,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "api.md").read_text(), re.DOTALL)
+    exec(example.replace("http://127.0.0.1:7860", running.url), {})
+    said = capsys.readouterr().out
+    assert "The founder of Quillworth is Maren Oduya." in said
+    assert "Well, now." in said
+
+
+def test_every_endpoint_stands_in_the_docs() -> None:
+    rows = re.findall(r"^\| (`/.*?) \|", (ROOT / "docs" / "api.md").read_text(), re.MULTILINE)
+    assert sorted(name for row in rows for name in re.findall(r"`/(\w+)`", row)) == sorted(NAMES)
+
+
+def test_what_cannot_be_exported_is_named(client: Client) -> None:
+    conversation = open_one(client)
+    with pytest.raises(Exception, match="nothing in this conversation to export"):
+        client.predict(conversation, "md", api_name="/export")
+    with pytest.raises(Exception, match="kind 'pdf' is not known"):
+        client.predict(conversation, "pdf", api_name="/export")
 
 
 def test_many_conversations_at_once_do_not_mix(client: Client) -> None:
@@ -161,6 +195,20 @@ def test_a_promotion_reaches_the_next_reply_without_a_restart(client: Client, ru
     wait_for(lambda: running.app.engine.state().versions == (1,))
     conversation = open_one(client)
     assert send(client, conversation)[-1]["version"] == 1
-    running.app.store.rollback()
+    assert client.predict(api_name="/status")["versions"] == [1]
+    assert client.predict(api_name="/rollback")["serving"] == [{"version": 0, "share": 1.0}]
     wait_for(lambda: running.app.engine.state().versions == (0,))
     assert send(client, conversation)[-1]["version"] == 0
+    assert client.predict(1, api_name="/promote")["serving"] == [{"version": 1, "share": 1.0}]
+    learned = client.predict(api_name="/learning")
+    assert [(v["number"], v["share"]) for v in learned["versions"]] == [(1, 1.0), (0, 0.0)]
+    with pytest.raises(Exception, match="no version 9"):
+        client.predict(9, api_name="/promote")
+
+
+def test_a_run_is_asked_for(client: Client, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def retrain() -> str:  # the real one starts a process of its own
+        return "A run has started."
+
+    monkeypatch.setattr(running.app.scheduler, "retrain", retrain)
+    assert client.predict(api_name="/retrain") == {"said": "A run has started."}

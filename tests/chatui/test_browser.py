@@ -10,15 +10,11 @@ from filelock import FileLock
 
 from chatui.settings import ChatSettings
 from feedback.settings import DataSettings
-from tests.browser import CHROMIUM, chromium
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, wait_for
+from tests.chatui.visit import IN_BROWSER, REPLY, conversation, history, say
 
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine; install the package `chromium`"),
-]
-REPLY = ".bot-row"
+pytestmark = IN_BROWSER
 
 
 @pytest.fixture(scope="module")
@@ -27,44 +23,6 @@ def running(tmp_path_factory: pytest.TempPathFactory, tiny) -> Iterator[Running]
     chat = ChatSettings(port=0, max_new_tokens=40, temperature=1.0, reasons_down=["wrong", "off <topic>"])
     with served(data, chat) as made:
         yield made
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[object]:
-    with chromium() as started:
-        yield started
-
-
-@pytest.fixture
-def page(browser, running: Running) -> Iterator[object]:
-    """A fresh tab that fails the test on any error of a script, and on any look beyond this machine."""
-    context = browser.new_context(viewport={"width": 1280, "height": 800})
-    tab = context.new_page()
-    tab.set_default_timeout(15_000)
-    errors: list[str] = []
-    tab.on("pageerror", lambda error: errors.append(str(error)))
-    tab.on("request", lambda r: None if r.url.startswith((running.url, "data:", "blob:")) else errors.append(r.url))
-    tab.goto(running.url)
-    tab.wait_for_selector("#rp-ask textarea")
-    yield tab
-    context.close()
-    assert errors == []
-
-
-def say(page, text: str) -> None:
-    """Send a message and wait until its reply is whole."""
-    before = page.locator(f"{REPLY} .rp-b[data-act=up]").count()
-    page.fill("#rp-ask textarea", text)
-    page.keyboard.press("Enter")
-    page.locator(f"{REPLY} .rp-b[data-act=up]").nth(before).wait_for()
-
-
-def conversation(page) -> str:
-    return re.search(r"[?&]c=([\w-]+)", page.url)[1]
-
-
-def history(page, running: Running):
-    return running.app.store.history(conversation(page))
 
 
 def test_what_is_said_streams_and_is_there_after_a_reload(page, running: Running) -> None:

@@ -6,7 +6,7 @@ import pytest
 from gradio_client import Client
 
 from chatui.engine.protocol import Sampling
-from chatui.personas import SHIPPED, known_personas, opening_with
+from chatui.personas import SHIPPED, known_personas, opening_with, shown_opening
 from chatui.replies import Replies
 from chatui.speaks import languages_spoken
 from chatui.words import LANGUAGES
@@ -136,7 +136,7 @@ def test_a_persona_is_chosen_made_and_tuned_in_the_browser(data: DataSettings) -
         assert engine.asked[-1][0] == ("system", "Speak like one.")
         page.reload()
         page.locator(".rp-persona", has_text="Captain").wait_for()
-        assert store.opening(second).persona == "Captain"
+        assert store.persona(store.opening(second).persona).name == "Captain"
 
         page.click(".rp-persona")
         page.click(".rp-drop")
@@ -182,3 +182,10 @@ def test_text_files_are_sent_with_a_message_and_a_language_that_was_not_taught_i
         page.keyboard.press("Enter")
         page.locator(".bot-row").nth(1).wait_for()
         assert engine.asked[-1][-1] == ("user", "And now?")
+
+
+def test_of_two_personas_of_one_name_each_conversation_keeps_its_own(store: Store) -> None:
+    for top_k in (1, 2):
+        key = store.keep_persona("Captain", "Speak like one.", {"top_k": top_k})
+        shown = shown_opening(store, opening_with(store, key))
+        assert (shown["persona"], shown["persona_id"], shown["base"]) == ("Captain", key, {"top_k": top_k})

@@ -3,7 +3,8 @@
 from typing import Any
 
 from feedback.messages import append, title_of
-from feedback.schema import Conversation, RatingEvent, Reply
+from feedback.ratings import person
+from feedback.schema import LOCAL, Conversation, Person, RatingEvent, Reply
 from feedback.store import Store
 
 
@@ -56,3 +57,16 @@ def events(store: Store) -> list[tuple[int, list[str], str]]:
     with store.reading() as session:
         rows = session.query(RatingEvent).order_by(RatingEvent.id)
         return [(row.value, list(row.reasons), row.comment) for row in rows]
+
+
+def set_role(store: Store, role: str, person_id: str = LOCAL) -> None:
+    """Make a person a chatter, a reviewer or an admin."""
+    with store.writing() as session:
+        session.get_one(Person, person_id).role = role
+
+
+def give_to(store: Store, conversation: str, person_id: str) -> None:
+    """Let a conversation belong to somebody."""
+    with store.writing() as session:
+        person(session, person_id)
+        session.get_one(Conversation, conversation).owner_id = person_id

@@ -70,3 +70,13 @@ def test_sampling_of_a_conversation_is_set_reset_and_checked(store: Store) -> No
     assert store.opening(conversation).sampling == {}
     with pytest.raises(NotFound):
         store.set_sampling("nobody", {})
+
+
+def test_a_conversations_own_persona_is_found_by_its_id_whatever_its_name(store: Store) -> None:
+    first = store.keep_persona("Captain", "One.", {"top_k": 1})
+    second = store.keep_persona("Captain", "Two.", {"top_k": 2})
+    assert (store.persona(first).sampling, store.persona(second).sampling) == ({"top_k": 1}, {"top_k": 2})
+    store.drop_persona(first)
+    assert store.persona(first).name == "Captain"  # what it is called in conversations opened with it
+    assert store.persona("Captain").id == second  # as older and imported conversations name it
+    assert store.persona("Pirate") is None

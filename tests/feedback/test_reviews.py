@@ -4,13 +4,14 @@ from datetime import timedelta
 
 import pytest
 
+from feedback import reviews
 from feedback.errors import BadInput, NotFound
 from feedback.formats import Incoming, IncomingMessage
 from feedback.reviews import KINDS, ReviewFilter
 from feedback.schema import now
 from feedback.store import Store
 from finetune.pairs import judge
-from tests.feedback.talk import answer, ask
+from tests.feedback.talk import answer, ask, exchange
 
 
 def taken_in(store: Store, name: str, finish: str = "end") -> str:
@@ -169,3 +170,32 @@ def test_an_edited_question_is_told_of_every_reply_to_it(store: Store) -> None:
     store.signal(question, "edited")
     told = {item.message_id: item.signals for item in store.review_queue("doubtful")}
     assert told == {first: ("edited",), second: ("edited",)}
+
+
+def test_an_amendment_is_correction_and_verdict_in_one_and_is_undone_in_one(store: Store) -> None:
+    reply = exchange(store)
+    store.amend(reply, "It is not so.")
+    assert (store.message(reply).correction, verdict_of(store)) == ("It is not so.", "approved")
+    assert store.review_counts()["corrected"] == 0  # settled: the verdict answers the correction
+    store.amend(reply, "It is so.", "")
+    assert store.message(reply).correction is None
+    assert list(store.feedback()) == []
+
+
+def test_an_amendment_that_fails_half_way_keeps_neither_half(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    reply = exchange(store)
+    with pytest.raises(BadInput, match="verdict 'maybe'"):
+        store.amend(reply, "It is not so.", "maybe")
+
+    def fail(*_: object) -> None:
+        raise BadInput("The disk is full.")
+
+    monkeypatch.setattr(reviews, "_judge", fail)
+    with pytest.raises(BadInput, match="disk"):
+        store.amend(reply, "It is not so.")
+    assert store.message(reply).correction is None
+
+
+def verdict_of(store: Store) -> str | None:
+    (found,) = store.feedback()
+    return found.verdict
