@@ -6,13 +6,13 @@ import logging
 from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from typing import Any
 
-from chatui.engine.chat_request import request_body
+from chatui.engine.chat_request import learned, request_body
 from chatui.engine.protocol import EngineError, Sampling
 from chatui.engine.refusals import RequestRefused, ServerFails
 from chatui.engine.server import LOADING_S, Server
 
 log = logging.getLogger("rapport.engine")
-_TRY = Sampling(temperature=0.0, top_p=1.0, top_k=0, max_new_tokens=1)
+_TRY = Sampling(temperature=0.0, max_new_tokens=1)
 _HOW = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 
 
@@ -56,11 +56,14 @@ async def try_everywhere(servers: Sequence[Server], versions: Iterable[int]) -> 
 
 
 async def try_one(server: Server, version: int) -> None:
-    """Let one server write one token with one version. Raises EngineError."""
+    """Let one server write one token with one version, and learn which fields it takes. Raises EngineError."""
+    body = request_body(server, model_name(server, version), [("user", "Hello")], _TRY, 1)
     try:
-        async for _ in server.chat(request_body(server, model_name(server, version), [("user", "Hello")], _TRY, 1)):
+        async for _ in server.chat(body):
             pass
     except ServerFails as error:
+        if learned(server, body, error):
+            return await try_one(server, version)
         raise EngineError(f"Version {version} cannot serve: {error}") from error
 
 

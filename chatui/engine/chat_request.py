@@ -5,7 +5,11 @@ from typing import Any
 
 from chatui.engine.dialects import sampling_fields
 from chatui.engine.protocol import Sampling
+from chatui.engine.refusals import RequestRefused, ServerFails
 from chatui.engine.server import Server
+
+# Without these fields the reply would be another one, or none.
+_NEEDED = {"model", "messages", "stream", "max_tokens", "continue_final_message", "add_generation_prompt"}
 
 
 def request_body(
@@ -28,6 +32,10 @@ def request_body(
     return body
 
 
-def dispensable(body: dict[str, Any]) -> set[str]:
-    """Name the fields of a request that may be left out without the reply being lost."""
-    return set(body) - {"model", "messages", "stream", "max_tokens", "continue_final_message", "add_generation_prompt"}
+def learned(server: Server, body: dict[str, Any], failure: ServerFails) -> bool:
+    """Note which fields of a request the server objects to; say whether it may now take one without them."""
+    if not isinstance(failure, RequestRefused) or failure.too_long:
+        return False
+    named = failure.names(body.keys() - _NEEDED) - server.refused
+    server.refused |= named
+    return bool(named)

@@ -11,7 +11,7 @@ from typing import Any
 
 from chatui.engine.adapters import model_name
 from chatui.engine.background import Background
-from chatui.engine.chat_request import dispensable, request_body
+from chatui.engine.chat_request import learned, request_body
 from chatui.engine.dialects import unheeded
 from chatui.engine.fitting import joined, without_oldest
 from chatui.engine.protocol import EngineError, Sampling
@@ -159,9 +159,7 @@ class RemoteGeneration:
             return await self._loaded_again(server, failure)
         if failure.too_long:
             return self._shorten(server, failure)
-        named = failure.names(dispensable(body)) - server.refused
-        if named:
-            server.refused |= named
+        if learned(server, body, failure):
             self.unheeded = self._unheeded_by(self._order.sampling, server)
             return True
         messages = [self._order.messages[place] for place in self.kept]

@@ -12,12 +12,13 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from chatui.engine.dialects import STANDARD, Dialect, dialect_of
+from chatui.engine.dialects import LLAMA_CPP, STANDARD, Dialect, dialect_of
 from chatui.engine.refusals import ServerFails, ServerSilent, message_of, refusal, shortened
 from chatui.engine.sse import NotEvents, events
 
 _QUICK_S = 15.0  # for everything but replies and the loading of adapters
 LOADING_S = 300.0  # a server may read an adapter from a slow disk
+_FIGURES_S = 5.0  # after a reply's end its figures may follow
 _PUT_OFF_S = 30.0  # a server that failed is asked last for so long
 _MOST_BODY = 64 * 1024
 
@@ -81,9 +82,17 @@ class Server:
         card = next((card for card in cards if card.get("id") == model), bases[0] if bases else {})
         self.model = model or str(card["id"])
         self.dialect = dialect_of([str(card.get("owned_by")) for card in cards])
-        length = card.get("max_model_len")
-        self.context = length if isinstance(length, int) and length > 0 else self.context
+        self.context = _length(card.get("max_model_len")) or await self._window() or self.context
         self.refused.clear()
+
+    async def _window(self) -> int | None:
+        """Ask llama.cpp how much it reads: its list of models does not tell."""
+        if self.dialect is not LLAMA_CPP:
+            return None
+        try:
+            return _length(json.loads(await self._ask("GET", "/props"))["default_generation_settings"]["n_ctx"])
+        except (ServerFails, ValueError, KeyError, TypeError):
+            return None  # older ones do not say; their refusal will
 
     async def models(self) -> list[dict[str, Any]]:
         """List the models that it serves, adapters among them. Raises ServerFails."""
@@ -113,19 +122,21 @@ class Server:
                     f"The server at {self.url} answers a chat with {what!r} instead of a stream of events; "
                     "is it OpenAI-compatible?"
                 )
-            pieces = self._pieces(events(response.aiter_bytes()))
-            while (piece := await self._next(pieces)) is not None:
+            pieces, within_s = self._pieces(events(response.aiter_bytes())), self._patience.token_s
+            while (piece := await self._next(pieces, within_s)) is not None:
                 yield piece
+                if piece.finish:
+                    within_s = min(within_s, _FIGURES_S)
 
     async def close(self) -> None:
         """Let go of its connections."""
         if self._client:
             await self._client.aclose()
 
-    async def _next(self, pieces: AsyncIterator[Piece]) -> Piece | None:
+    async def _next(self, pieces: AsyncIterator[Piece], within_s: float) -> Piece | None:
         """Wait for the next piece; comments that only keep the connection alive do not count as one."""
         try:
-            async with asyncio.timeout(self._patience.token_s):
+            async with asyncio.timeout(within_s):
                 return await anext(pieces, None)
         except NotEvents as error:
             what = self._shown(str(error))
@@ -214,6 +225,10 @@ class Server:
                 follow_redirects=False,
             )
         return self._client
+
+
+def _length(value: Any) -> int | None:
+    return value if isinstance(value, int) and value > 0 else None
 
 
 def address(url: str) -> str:

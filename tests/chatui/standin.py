@@ -85,6 +85,8 @@ class StandIn:
 
     def _app(self) -> Starlette:
         routes = [Route("/v1/models", self._models)]
+        if self.owner == "llamacpp" and self.context:
+            routes.append(Route("/props", self._props))
         if self.loads:
             prefix = "/" if self.owner == "sglang" else "/v1/"
             for verb in (self._load, self._unload):
@@ -102,6 +104,9 @@ class StandIn:
         cards = [{**card, "id": self.base, "root": "/models/base", "parent": None}]
         cards += [{**card, "id": name, "root": path, "parent": self.base} for name, path in self.adapters.items()]
         return JSONResponse({"object": "list", "data": cards})
+
+    async def _props(self, _: Request) -> Response:
+        return JSONResponse({"default_generation_settings": {"n_ctx": self.context}})
 
     async def _load(self, request: Request) -> Response:
         asked = await request.json()

@@ -194,10 +194,11 @@ def test_with_a_template_what_fits_is_known_before_anything_is_sent(make, tiny: 
         engine.begin([("user", "word " * 100)], SAMPLING)
 
 
-def test_a_reply_is_never_asked_to_be_longer_than_half_of_what_the_server_reads(make) -> None:
-    stand_in = StandIn(context=60)
+@pytest.mark.parametrize("owner", ["vllm", "llamacpp"])
+def test_a_reply_is_never_asked_to_be_longer_than_half_of_what_the_server_reads(make, owner: str) -> None:
+    stand_in = StandIn(context=60, owner=owner)
     written(make(stand_in), sampling=Sampling(max_new_tokens=500))
-    assert stand_in.chats()[-1]["max_tokens"] == 30
+    assert [body["max_tokens"] for body in stand_in.chats()] == [30]
 
 
 def test_a_template_that_cannot_be_read_is_said(make) -> None:
