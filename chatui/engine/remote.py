@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from chatui.engine.adapters import load, load_everywhere, try_everywhere, unload
 from chatui.engine.background import Background
-from chatui.engine.fitting import Messages, fit
 from chatui.engine.protocol import EngineError, EngineState, Sampling
 from chatui.engine.remote_reply import Order, RemoteGeneration, Write
 from chatui.engine.server import Patience, Server
+from chatui.engine.window import Messages, fit
 from chatui.needs import Template
 
 
@@ -106,6 +106,8 @@ class RemoteEngine:
         begun: str = "",
     ) -> RemoteGeneration:
         """Prepare a reply; see the protocol. That servers are busy is known only when the reply is iterated."""
+        if not messages:
+            raise EngineError("There is nothing to reply to; say something first.")
         with self._lock:
             if not self._shares:
                 raise EngineError(self._state.message or "The servers are being asked; try again in a moment.")

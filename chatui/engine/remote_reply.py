@@ -13,11 +13,11 @@ from chatui.engine.adapters import model_name
 from chatui.engine.background import Background
 from chatui.engine.chat_request import learned, request_body
 from chatui.engine.dialects import unheeded
-from chatui.engine.fitting import joined, without_oldest
 from chatui.engine.protocol import EngineError, Sampling
 from chatui.engine.refusals import RequestRefused, ServerBusy, ServerFails, ServerSilent
 from chatui.engine.server import Piece, Server
 from chatui.engine.stopping import cut
+from chatui.engine.window import joined, without_oldest
 
 Write = Callable[[], Coroutine[Any, Any, None]]
 
@@ -61,10 +61,13 @@ class RemoteGeneration:
 
     def __iter__(self) -> Iterator[str]:
         """Write the reply, yielding the text so far. Raises EngineError."""
+        if self._cancelled.is_set():
+            self.finish = "stopped"
+            return
         texts: SimpleQueue[str | None] = SimpleQueue()
         self._future = self._background.start(self._order.counted(self.version, lambda: self._write(texts.put)))
         self._future.add_done_callback(lambda _: texts.put(None))
-        if self._cancelled.is_set():
+        if self._cancelled.is_set():  # just now, by somebody who saw no future yet
             self._future.cancel()
         try:
             while (text := texts.get()) is not None and not self._cancelled.is_set():

@@ -99,7 +99,7 @@ class StandIn:
         card = {
             "object": "model",
             "owned_by": self.owner,
-            "max_model_len": self.context if self.tells_context else None,
+            "max_model_len": self.context if self.tells_context and self.owner != "llamacpp" else None,
         }
         cards = [{**card, "id": self.base, "root": "/models/base", "parent": None}]
         cards += [{**card, "id": name, "root": path, "parent": self.base} for name, path in self.adapters.items()]

@@ -1,6 +1,8 @@
 """Replies written by a server elsewhere: a stand-in that answers as vLLM does, and all that can go wrong with one."""
 
 import random
+import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from chatui.engine.server import Patience
 from finetune.model import load_template
 from tests.chatui.scripted import wait_for
 from tests.chatui.standin import StandIn, listening
-from tests.processes import free_port
+from tests.processes import ROOT, free_port
 
 HELLO = [("user", "hello world")]
 SAMPLING = Sampling(max_new_tokens=24)
@@ -171,7 +173,7 @@ def test_without_a_template_the_oldest_are_left_out_until_the_server_takes_the_r
     assert generation.kept[0] == 0
     assert generation.kept[1:] == list(range(len(LONG) - len(generation.kept) + 1, len(LONG)))
     assert 1 < len(generation.kept) < len(LONG)
-    assert LONG[generation.kept[1]][0] == "user"
+    assert {body["messages"][1]["role"] for body in stand_in.chats()} == {"user"}  # none began with a reply
     sent = [message["content"] for message in stand_in.chats()[-1]["messages"]]
     assert sent == [LONG[place][1] for place in generation.kept]
 
@@ -240,6 +242,12 @@ def test_cancelling_before_the_first_token_or_before_iterating_ends_it_too(make)
     never = engine.begin(HELLO, SAMPLING)
     never.cancel()
     assert (list(never), never.finish, waiting.finish) == ([], "stopped", "stopped")
+    assert len(stand_in.chats()) == 1
+
+
+def test_without_a_message_there_is_nothing_to_reply_to(make) -> None:
+    with pytest.raises(EngineError, match="nothing to reply to"):
+        make(StandIn()).begin([], SAMPLING)
 
 
 def test_who_iterates_no_more_ends_the_reply(make) -> None:
@@ -492,3 +500,14 @@ def test_proxies_of_the_environment_are_not_used(make, monkeypatch: pytest.Monke
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
     assert written(make(StandIn()))[0] == "Hello you"
+
+
+def test_waiting_for_ever_is_possible(make) -> None:
+    assert written(make(StandIn(), patience=Patience(float("inf"), float("inf"))))[0] == "Hello you"
+
+
+def test_it_needs_neither_torch_nor_the_page() -> None:
+    unwanted = "{'torch', 'transformers', 'gradio', 'sqlalchemy'}"
+    code = f"import sys, chatui.engine.remote; print(sorted({unwanted} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -141,6 +141,18 @@ def test_a_version_that_comes_back_before_its_last_reply_ended_stays_loaded(make
     ]  # fmt: skip
 
 
+def test_a_reply_begun_before_its_version_left_is_still_written_by_it(make) -> None:
+    stand_in = StandIn()
+    engine = make(stand_in)
+    engine.serve({1: 1.0})
+    begun = engine.begin(HELLO, SAMPLING)
+    engine.serve({2: 1.0})
+    wait_for(lambda: list(stand_in.adapters) == ["rapport-v2"])
+    assert [*begun][-1] == "Hello you"
+    assert (begun.version, stand_in.chats()[-1]["model"]) == (1, "rapport-v1")
+    wait_for(lambda: list(stand_in.adapters) == ["rapport-v2"])
+
+
 def test_a_page_that_starts_anew_takes_what_is_loaded_already(make) -> None:
     stand_in = StandIn(adapters={"rapport-v3": path_of(3)})
     engine = make(stand_in)
