@@ -7,7 +7,7 @@ import socket
 import sys
 import threading
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 # Before Gradio is imported: no look-ups at start, nothing reported anywhere.
@@ -19,6 +19,7 @@ import gradio as gr
 
 from chatui.api import Api
 from chatui.engine.local import LocalEngine
+from chatui.engine.remote import RemoteEngine
 from chatui.handlers import Handlers
 from chatui.page import build_page, launch_options
 from chatui.replies import Replies
@@ -31,7 +32,7 @@ from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune.base import check_base, ensure_base
 from finetune.lock import declare_dead_runs
-from finetune.model import Loaded, attach_version, load_version
+from finetune.model import Loaded, LoadError, attach_version, load_template, load_version
 from finetune.scheduler import Scheduler
 from finetune.settings import ScheduleSettings, TrainSettings
 
@@ -41,7 +42,7 @@ class App:
     """The parts of one running app, wired."""
 
     store: Store
-    engine: LocalEngine
+    engine: LocalEngine | RemoteEngine
     replies: Replies
     temporary: TemporaryChats
     watch: ServingWatch
@@ -65,11 +66,7 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     store.interrupt_dead_replies()
     declare_dead_runs(store, data)
 
-    def load(number: int, onto: Any = None) -> Loaded:
-        folder = data.data_dir / store.version(number).path if number else None
-        return attach_version(onto, folder) if onto and folder else load_version(data.base_dir, folder)
-
-    engine = LocalEngine(load, chat.max_streams, chat.max_waiting, chat.engine_memory, chat.weights)
+    engine = remote_engine(store, data, chat) if chat.engine_url else local_engine(store, data, chat)
     replies = Replies(store, engine, chat.sampling, chat.unfollowed_s)
     watch = ServingWatch(store, engine)
     scheduler = Scheduler(store, data, train, schedule)
@@ -77,6 +74,36 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     views = Views(store, replies, engine, watch, scheduler, temporary)
     page = build_page(Handlers(store, replies, views, temporary), Api(store, replies, temporary, views))
     return App(store, engine, replies, temporary, watch, scheduler, page)
+
+
+def local_engine(store: Store, data: DataSettings, chat: ChatSettings) -> LocalEngine:
+    """Write replies in this process."""
+
+    def load(number: int, onto: Any = None) -> Loaded:
+        folder = data.data_dir / store.version(number).path if number else None
+        return attach_version(onto, folder) if onto and folder else load_version(data.base_dir, folder)
+
+    return LocalEngine(load, chat.max_streams, chat.max_waiting, chat.engine_memory, chat.weights)
+
+
+def remote_engine(store: Store, data: DataSettings, chat: ChatSettings) -> RemoteEngine:
+    """Have replies written by servers; of the base model only the tokenizer is loaded here."""
+    seen_as = PurePosixPath(chat.engine_versions_dir or data.versions_dir.resolve())
+
+    def adapter_path(number: int) -> str:
+        folder = data.data_dir / store.version(number).path
+        if not (folder / "adapter").is_dir():
+            raise LoadError("it is a whole model, and servers are given adapters only.")
+        return str(seen_as / folder.name / "adapter")
+
+    return RemoteEngine(
+        chat.engine_url,
+        adapter_path,
+        key=chat.engine_key,
+        model=chat.engine_model,
+        read_template=lambda: load_template(data.base_dir),
+        patience=chat.patience,
+    )
 
 
 def warm_up(app: App, data: DataSettings) -> None:

@@ -1,5 +1,6 @@
 """How the page is served and how replies are written."""
 
+import os
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -7,6 +8,8 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from chatui.engine.protocol import Sampling
+from chatui.engine.server import Patience, address
+from feedback.errors import BadInput
 from feedback.ratings import MAX_REASON, MAX_REASONS
 from feedback.settings import Interval, Settings
 
@@ -22,7 +25,14 @@ def parse_reasons(value: Any) -> list[str]:
     return reasons
 
 
+def parse_addresses(value: Any) -> list[str]:
+    """Read servers' addresses between commas. Raises ValueError with what is wrong with one."""
+    parts = [str(part).strip() for part in (value if isinstance(value, list) else str(value).split(","))]
+    return list(dict.fromkeys(address(part) for part in parts if part))
+
+
 Reasons = Annotated[list[str], NoDecode, BeforeValidator(parse_reasons)]
+Addresses = Annotated[list[str], NoDecode, BeforeValidator(parse_addresses)]
 
 
 class ChatSettings(Settings):
@@ -46,6 +56,22 @@ class ChatSettings(Settings):
         "auto", description="form of the weights on a CPU; auto: the fastest that says the same, as tried at the start"
     )
 
+    engine_url: Addresses = Field(
+        [],
+        description="OpenAI-compatible servers that write the replies instead of this process, between commas; "
+        "their key is read from the environment variable RAPPORT_ENGINE_KEY",
+    )
+    engine_model: str = Field("", description="the base model's name at these servers; empty: the first they list")
+    engine_versions_dir: str = Field(
+        "", description="where these servers see the folder DATA_DIR/versions; empty: where this process does"
+    )
+    engine_connect_timeout: Interval = Field(
+        timedelta(seconds=5), description="longest wait for a connection to such a server; or off"
+    )
+    engine_token_timeout: Interval = Field(
+        timedelta(minutes=2), description="longest wait for a reply's next token from such a server; or off"
+    )
+
     reasons_up: Reasons = Field(
         ["accurate", "clear", "helpful", "style"], description="reasons offered for a thumb up, between commas"
     )
@@ -61,6 +87,20 @@ class ChatSettings(Settings):
     def unfollowed_s(self) -> float:
         """Seconds after which a reply that nobody follows is stopped."""
         return self.end_unfollowed_after.total_seconds() if self.end_unfollowed_after else float("inf")
+
+    @property
+    def engine_key(self) -> str:
+        """The servers' key: no field, so that no command line shows it. Raises BadInput."""
+        key = os.environ.get("RAPPORT_ENGINE_KEY", "").strip()
+        if not all("!" <= character <= "~" for character in key):
+            raise BadInput("RAPPORT_ENGINE_KEY cannot be used: a key is letters, digits and signs, without spaces.")
+        return key
+
+    @property
+    def patience(self) -> Patience:
+        """How long servers are waited for."""
+        waits = (self.engine_connect_timeout, self.engine_token_timeout)
+        return Patience(*(wait.total_seconds() if wait else float("inf") for wait in waits))
 
     @property
     def sampling(self) -> Sampling:

@@ -13,6 +13,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    GenerationConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
@@ -177,6 +178,24 @@ def load_base(folder: Path, dtype: torch.dtype | None = None, device: torch.devi
     except Exception as error:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise LoadError(f"The model in {str(folder)!r} cannot be loaded: {reason}") from error
+
+
+def load_template(folder: Path) -> ChatTemplate:
+    """Load a model's chat template without its weights. Raises LoadError."""
+    try:
+        config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
+        if (folder / "generation_config.json").is_file():
+            model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
+        return ChatTemplate(tokenizer, model)
+    except LoadError:
+        raise
+    # As in load_base: each of the many ways to fail becomes one sentence.
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise LoadError(f"The tokenizer in {str(folder)!r} cannot be loaded: {reason}") from error
 
 
 def check_usable(folder: Path) -> None:

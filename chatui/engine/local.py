@@ -22,7 +22,8 @@ from chatui.engine.rows import End, Row
 from chatui.engine.sampling import check
 from chatui.engine.solo import SoloLane
 from chatui.engine.stock import Stock, shape_of
-from chatui.engine.text import Growing, until_stop
+from chatui.engine.stopping import cut
+from chatui.engine.text import Growing
 from chatui.needs import LoadedVersion, LoadVersion, Template
 
 _CHECK_S = 30.0  # a token that takes longer does not come
@@ -244,14 +245,14 @@ class LocalGeneration:
             self._row.cancel()  # whoever looks on no longer frees the place
 
     def _written(self) -> Iterator[str]:
-        since, shown = len(self._text.text), self._text.text
+        begun = shown = self._text.text
         while True:
             told = self._row.told.get()
             if isinstance(told, End):
                 if told.error:
                     raise EngineError(told.error)
                 self.finish = told.finish
-                text, stopped = until_stop(self._text.whole(), self._stops, since)
+                text, stopped = self._cut(begun, self._text.whole())
                 text = text if stopped else self._text.whole()  # what was held back begins no stop string any more
                 if len(text) > len(shown):
                     yield text
@@ -261,13 +262,18 @@ class LocalGeneration:
             self.completion_tokens += 1
             if not self._text.add(told):
                 continue
-            text, stopped = until_stop(self._text.text, self._stops, since)
+            text, stopped = self._cut(begun, self._text.text)
             if len(text) > len(shown):
                 shown = text
                 yield text
             if stopped:
                 self.finish = "end"
                 return
+
+    def _cut(self, begun: str, text: str) -> tuple[str, bool]:
+        """Cut what was written since the beginning before a stop string; say whether one has come."""
+        new, stopped = cut(text[len(begun) :], self._stops)
+        return begun + new, stopped
 
 
 def _size(model: Any) -> int:

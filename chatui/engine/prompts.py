@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatui.engine.protocol import EngineError
+from chatui.engine.window import fit
 from chatui.needs import Template
 
 
@@ -26,23 +27,16 @@ def fit_prompt(template: Template, messages: Sequence[tuple[str, str]], max_new_
         _check_readable(text)
     beginning = template.encode(begun)
     most = min(max_new_tokens, template.context // 2)
-    fixed = [0] if messages and messages[0][0] == "system" else []
-    rest = [i for i in range(len(messages)) if i not in fixed]
-    while True:
-        kept = fixed + rest
-        ids = _prompt(template, [messages[i] for i in kept])
-        if not ids:
-            raise EngineError("There is nothing to reply to; say something first.")
-        if len(ids) + len(beginning) + most <= template.context:
-            return Prompt(ids + beginning, kept, most, len(beginning))
-        if len(rest) <= 1:
-            raise EngineError(
-                f"The message has {len(ids) + len(beginning):,} tokens with its frame; the model reads at most "
-                f"{template.context - most:,}: shorten it."
-            )
-        rest = rest[max(1, len(rest) // 8) :]
-        while len(rest) > 1 and messages[rest[0]][0] == "assistant":
-            rest = rest[1:]
+    room = template.context - most - len(beginning)
+    kept, tokens = fit(messages, lambda some: len(_prompt(template, some)), room)
+    if not tokens:
+        raise EngineError("There is nothing to reply to; say something first.")
+    if tokens > room:
+        raise EngineError(
+            f"The message has {tokens + len(beginning):,} tokens with its frame; the model reads at most "
+            f"{template.context - most:,}: shorten it."
+        )
+    return Prompt(_prompt(template, [messages[place] for place in kept]) + beginning, kept, most, len(beginning))
 
 
 def _prompt(template: Template, messages: Sequence[tuple[str, str]]) -> list[int]:

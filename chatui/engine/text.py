@@ -1,4 +1,4 @@
-"""A reply's text as it grows token by token, and where it must end."""
+"""A reply's text as it grows token by token."""
 
 from collections.abc import Callable, Sequence
 
@@ -31,18 +31,3 @@ class Growing:
         """Return the text at the end, without half a character."""
         text = self._decode(self._ids).rstrip(_HALF_A_CHARACTER)
         return text if text.startswith(self.text) else self.text
-
-
-def until_stop(text: str, stops: Sequence[str], since: int) -> tuple[str, bool]:
-    """Return the text before the first stop string that begins at `since` or later, and whether there is one.
-
-    Without one, what may yet become the beginning of a stop string is held back.
-    """
-    found = [place for place in (text.find(stop, since) for stop in stops) if place >= 0]
-    if found:
-        return text[: min(found)], True
-    longest = max((len(stop) for stop in stops), default=0)
-    for place in range(max(since, len(text) - longest + 1), len(text)):
-        if any(stop.startswith(text[place:]) for stop in stops):
-            return text[:place], False
-    return text, False

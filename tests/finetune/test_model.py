@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from finetune.model import IGNORED, LoadError, TemplateRefuses, load_base, load_version
+from finetune.model import IGNORED, LoadError, TemplateRefuses, load_base, load_template, load_version
 from tests.tiny import make_tiny
 
 HELLO = (("user", "hello world"),)
@@ -70,3 +70,15 @@ def test_a_broken_adapter_is_one_sentence(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "001" / "adapter").mkdir(parents=True)
     with pytest.raises(LoadError, match="001"):
         load_version(tiny, tmp_path / "001")
+
+
+def test_a_template_alone_is_the_one_that_comes_with_the_model(loaded, tiny: Path, tmp_path: Path) -> None:
+    alone = load_template(tiny)
+    assert alone.prompt(HELLO) == loaded.template.prompt(HELLO)
+    assert (alone.context, alone.end_ids, alone.end_of_turn) == (
+        256,
+        loaded.template.end_ids,
+        loaded.template.end_of_turn,
+    )
+    with pytest.raises(LoadError, match="tokenizer in .* cannot be loaded"):
+        load_template(tmp_path)

@@ -1,8 +1,6 @@
-"""Text grows with its tokens, whole characters only, and ends before a stop string."""
+"""Text grows with its tokens, whole characters only."""
 
-import pytest
-
-from chatui.engine.text import Growing, until_stop
+from chatui.engine.text import Growing
 
 
 def of_bytes(ids) -> str:
@@ -32,18 +30,3 @@ def test_a_token_whose_text_depends_on_the_one_before_is_written_as_in_the_whole
     for token in range(50):
         text.add(token)
     assert text.text == decode(list(range(50)))
-
-
-@pytest.mark.parametrize(
-    ("text", "stops", "since", "left", "stopped"),
-    [
-        ("one two", ["two"], 0, "one ", True),
-        ("one tw", ["two"], 0, "one ", False),
-        ("one two three", ["three", "two"], 0, "one ", True),
-        ("STOP then STOP", ["STOP"], 4, "STOP then ", True),
-        ("plain", [], 0, "plain", False),
-        ("ends in \n", ["\n\n"], 0, "ends in ", False),
-    ],
-)
-def test_nothing_of_a_stop_string_is_shown(text: str, stops, since: int, left: str, stopped: bool) -> None:
-    assert until_stop(text, stops, since) == (left, stopped)

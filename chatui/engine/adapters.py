@@ -1,0 +1,118 @@
+"""Versions on servers: their adapters, loaded on every server of a list or on none."""
+
+import asyncio
+import json
+import logging
+from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from typing import Any
+
+from chatui.engine.chat_request import learned, request_body
+from chatui.engine.protocol import EngineError, Sampling
+from chatui.engine.refusals import RequestRefused, ServerFails
+from chatui.engine.server import LOADING_S, Server
+
+log = logging.getLogger("rapport.engine")
+_TRY = Sampling(temperature=0.0, max_new_tokens=1)
+_HOW = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
+
+
+def adapter_name(version: int) -> str:
+    """Name a version as servers know it: never the same name for two, so that no cache mixes them."""
+    return f"rapport-v{version}"
+
+
+def model_name(server: Server, version: int) -> str:
+    """Name the model that a request asks this server for."""
+    if version == 0:
+        return server.model
+    return server.dialect.adapter_model.format(base=server.model, name=adapter_name(version))
+
+
+async def load_everywhere(servers: Sequence[Server], paths: Mapping[int, str]) -> None:
+    """Load versions, by where the servers find their adapters, on every server. Raises EngineError.
+
+    If one server refuses one, those that were loaded here are unloaded again everywhere.
+    """
+    loaded: list[tuple[Server, int]] = []
+
+    async def load_on(server: Server, version: int) -> None:
+        if await load(server, version, paths[version]):
+            loaded.append((server, version))
+
+    try:
+        for version in paths:
+            await _all(load_on(server, version) for server in servers)
+        await try_everywhere(servers, paths)
+    except BaseException:
+        # Whatever it was, cancelled or refused: what nobody is routed to must not hold a place at the servers.
+        await _all(unload(server, version) for server, version in loaded)
+        raise
+
+
+async def try_everywhere(servers: Sequence[Server], versions: Iterable[int]) -> None:
+    """Let every server write one token with every version. Raises EngineError."""
+    for version in versions:
+        await _all(try_one(server, version) for server in servers)
+
+
+async def try_one(server: Server, version: int) -> None:
+    """Let one server write one token with one version, and learn which fields it takes. Raises EngineError."""
+    body = request_body(server, model_name(server, version), [("user", "Hello")], _TRY, 1)
+    try:
+        async for _ in server.chat(body):
+            pass
+    except ServerFails as error:
+        if learned(server, body, error):
+            return await try_one(server, version)
+        raise EngineError(f"Version {version} cannot serve: {error}") from error
+
+
+async def load(server: Server, version: int, path: str) -> bool:
+    """Load a version's adapter; return False if the server had it already. Raises EngineError."""
+    if not server.dialect.adapters:
+        kind = f" ({server.dialect.name})" if server.dialect.name else ""
+        raise EngineError(
+            f"Version {version} cannot serve: the server at {server.url}{kind} loads no adapters, so it serves "
+            "version 0 only; use vLLM or SGLang for the others."
+        )
+    body = {"lora_name": adapter_name(version), "lora_path": path}
+    try:
+        await server.post(server.dialect.adapters + "load_lora_adapter", body, LOADING_S)
+    except RequestRefused as error:
+        if "already" in error.detail:
+            await _require_same(server, version, path)
+            return False
+        raise EngineError(f"Version {version} cannot serve: {error}") from error
+    except ServerFails as error:
+        how = f" To load adapters, {_HOW}." if error.status == 404 else ""
+        raise EngineError(f"Version {version} cannot serve: {error}{how}") from error
+    return True
+
+
+async def unload(server: Server, version: int) -> None:
+    """Unload a version; one that cannot be unloaded is only noted, as nothing is routed to it any more."""
+    try:
+        await server.post(server.dialect.adapters + "unload_lora_adapter", {"lora_name": adapter_name(version)})
+    except ServerFails as error:
+        if error.status != 404:
+            log.warning("Version %s stays loaded: %s", version, error)
+
+
+async def _require_same(server: Server, version: int, path: str) -> None:
+    """Refuse a version's name if the server says that it stands for another folder's adapter."""
+    cards = await server.models()
+    name = adapter_name(version)
+    root = next((card.get("root") for card in cards if card["id"] == name), None)
+    if root and root != path:
+        raise EngineError(
+            f"Version {version} cannot serve: the server at {server.url} has {json.dumps(root)} loaded as {name!r}, "
+            f"not {json.dumps(path)}; unload it there, or give each Rapport servers of its own."
+        )
+
+
+async def _all(work: Iterable[Awaitable[Any]]) -> None:
+    """Do it all at once, to the end, then raise the first error."""
+    results = await asyncio.gather(*work, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
