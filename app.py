@@ -130,7 +130,7 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
     threading.Thread(target=warm_up, args=(app, data), name="warm-up", daemon=True).start()
     try:
-        _launch(app.page, chat)
+        _launch(app, chat)
         print(f"Rapport is at http://{chat.host}:{app.page.server_port} (Ctrl-C ends it).", flush=True)
         _until_asked_to_end()
         app.page.close(verbose=False)
@@ -139,8 +139,9 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _launch(page: gr.Blocks, chat: ChatSettings) -> None:
-    page.queue(default_concurrency_limit=None).launch(**launch_options(chat), prevent_thread_lock=True)
+def _launch(app: App, chat: ChatSettings) -> None:
+    options = launch_options(chat, app.engine.check)
+    app.page.queue(default_concurrency_limit=None).launch(**options, prevent_thread_lock=True)
 
 
 def _require_port(chat: ChatSettings) -> None:

@@ -63,6 +63,7 @@ class Paced:
 
     version, kept, prompt_tokens, completion_tokens = 0, [0], 1, 0
     finish: str | None = None
+    waiting, unheeded = 0, ()
 
     def __init__(self, words: int, gap_s: float = 0.1):
         self.words, self.gap_s = words, gap_s

@@ -26,7 +26,7 @@ NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
     "conversations", "search", "rename", "delete", "undelete", "show_correction", "personas", "keep_persona",
     "drop_persona", "sampling", "temporary", "review_queue", "review", "amend", "compare", "judge", "export", "copied",
-    "facts", "status", "learning", "retrain", "promote", "rollback",
+    "facts", "health", "status", "learning", "retrain", "promote", "rollback",
 )  # fmt: skip
 
 
@@ -101,13 +101,14 @@ class Api:
         while True:
             live.follow()
             running = live.running
-            if live.text != shown or not running:
-                shown = live.text
+            if (live.text, live.waiting) != shown or not running:
+                shown = live.text, live.waiting
                 yield {
                     "user_message_id": live.user_message_id,
                     "message_id": live.message_id,
-                    "text": shown,
+                    "text": live.text,
                     "status": live.status,
+                    "waiting": live.waiting,
                     "version": live.generation.version,
                 }
             if not running:
@@ -121,7 +122,7 @@ class Api:
     ) -> AsyncGenerator[dict[str, Any], None]:
         """Stream the reply to messages that the caller keeps; nothing of it is written down here."""
         turns = told(_turns)(messages)
-        settings = replace(self.replies.sampling, **told(checked_sampling)(sampling))
+        settings = self.replies.sampling.changed(told(checked_sampling)(sampling))
         await until_ready(self.replies.engine)
         live = await in_thread(told(self._temporary.answer), turns, settings)
         try:
@@ -264,6 +265,11 @@ class Api:
     def facts(self, message_id: str) -> dict[str, Any]:
         """Tell how a reply came to be: version, tokens, seconds; empty for an imported one."""
         return facts_of(self.ask(self.store.reply_facts)(message_id))
+
+    def health(self) -> dict[str, Any]:
+        """Let every version that serves write one token; answer with the seconds it took."""
+        seconds = told(self.replies.engine.check)()
+        return {"seconds": seconds, "versions": list(self.replies.engine.state().versions)}
 
     def status(self) -> dict[str, Any]:
         """Tell which model replies, in which versions, or why none does."""

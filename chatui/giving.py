@@ -33,5 +33,6 @@ def facts_of(known: Mapping[str, Any]) -> dict[str, Any]:
         "prompt_tokens": known["prompt_tokens"],
         "completion_tokens": known["completion_tokens"],
         "first_token_s": first,
+        "unheeded": known["sampling"].get("unheeded", []),
         "tokens_per_s": known["completion_tokens"] / writing if writing else None,
     }

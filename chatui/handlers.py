@@ -343,10 +343,13 @@ class Handlers:
             return
         with self.tabs.following(session):
             shown: list[str] = []
-            rows, sent_at = parts[0], time.monotonic()
+            rows, sent_at, places = parts[0], time.monotonic(), [live.waiting for live in writing]
             while any(live.running for live in writing) and self.tabs.get(session).epoch == look.epoch:
                 for live in writing:
                     live.follow()
+                if [live.waiting for live in writing] != places:
+                    places, sent_at = [live.waiting for live in writing], time.monotonic()
+                    yield SKIP, (await in_thread(self.parts, look, True))[1], SKIP, SKIP
                 if [live.text for live in writing] != shown:
                     shown = [live.text for live in writing]
                     for live, text in zip(writing, shown, strict=True):

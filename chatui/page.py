@@ -1,15 +1,15 @@
 """Assembles the page: one file per tab, and the endpoints."""
 
+from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
 
-from chatui import chat_tab, learning_tab, persona_panel, review_tab
+from chatui import chat_tab, health, learning_tab, persona_panel, privacy, review_tab
 from chatui.api import Api
 from chatui.handlers import Handlers
 from chatui.look import head, theme, web_file
 from chatui.persona_handlers import PersonaHandlers
-from chatui.privacy import middleware
 from chatui.review_handlers import ReviewHandlers
 from chatui.settings import ChatSettings
 from chatui.words import words
@@ -78,8 +78,11 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
     return demo
 
 
-def launch_options(settings: ChatSettings) -> dict[str, Any]:
-    """Return how the page is launched: offline, private, no limit on streams but the engine's."""
+def launch_options(settings: ChatSettings, check: Callable[[], float]) -> dict[str, Any]:
+    """Return how the page is launched: offline, private, no limit on streams but the engine's.
+
+    `check` is the engine's, for `/health`.
+    """
     return {
         "server_name": settings.host,
         "server_port": settings.port or None,
@@ -90,5 +93,5 @@ def launch_options(settings: ChatSettings) -> dict[str, Any]:
         "max_threads": 400,
         "enable_monitoring": False,
         "show_error": True,
-        "app_kwargs": {"middleware": middleware()},
+        "app_kwargs": {"middleware": [*privacy.middleware(), *health.middleware(check)]},
     }

@@ -31,6 +31,7 @@ class Live:
     user_message_id: str
     message_id: str
     generation: Generation
+    sampling: Sampling
     text: str = ""
     status: str = "running"
     error: str | None = None
@@ -39,6 +40,11 @@ class Live:
     def follow(self) -> None:
         """Say that somebody is looking on."""
         self.followed_at = time.monotonic()
+
+    @property
+    def waiting(self) -> int:
+        """Its place in the line of replies that wait, 0 when it is being written or over."""
+        return self.generation.waiting
 
     @property
     def running(self) -> bool:
@@ -111,7 +117,7 @@ class Replies:
         parent = above[-1].id if above else None
         comparison, user_id, *ids = self.store.begin_comparison(conversation_id, parent, text, begun[0], begun[1])
         left, right = (
-            self._start(Live(conversation_id, user_id, message_id, generation))
+            self._start(Live(conversation_id, user_id, message_id, generation, sampling))
             for message_id, generation in zip(ids, generations, strict=True)
         )
         return comparison, left, right
@@ -132,7 +138,7 @@ class Replies:
             prompt,
             at_head,
         )
-        return self._start(Live(conversation_id, user_id, reply_id, generation))
+        return self._start(Live(conversation_id, user_id, reply_id, generation, sampling))
 
     def _reply(self, above: Sequence[Said], cut: Said | None = None) -> Live:
         conversation_id = self.store.conversation_of(above[-1].id)
@@ -142,10 +148,10 @@ class Replies:
         continues = cut.id if cut else None
         reply_id = self.store.begin_reply(above[-1].id, generation.version, sampling.as_dict(), prompt, continues)
         text = cut.content if cut else ""
-        return self._start(Live(conversation_id, above[-1].id, reply_id, generation, text))
+        return self._start(Live(conversation_id, above[-1].id, reply_id, generation, sampling, text))
 
     def _sampling(self, opening: Opening) -> Sampling:
-        return replace(self.sampling, **opening.sampling)
+        return self.sampling.changed(opening.sampling)
 
     def _begin(
         self,
@@ -207,13 +213,15 @@ class Replies:
         except Exception as error:
             log.exception("A reply failed.")
             live.error = f"The reply failed ({type(error).__name__}); try again."
-        figures = {
+        figures: dict[str, Any] = {
             "prompt_tokens": live.generation.prompt_tokens,
             "completion_tokens": live.generation.completion_tokens,
             "first_token_s": first - began if first else None,
             "duration_s": time.monotonic() - began,
             "error": live.error,
         }
+        if live.generation.unheeded:  # what the engine could not honour is kept with what was asked for
+            figures["sampling"] = {**live.sampling.as_dict(), "unheeded": list(live.generation.unheeded)}
         self._end(live, status, figures)
 
     def _end(self, live: Live, status: str, figures: dict[str, Any]) -> None:

@@ -37,6 +37,11 @@ class Passing:
         self.followed_at = time.monotonic()
 
     @property
+    def waiting(self) -> int:
+        """Its place in the line of replies that wait, 0 when it is being written or over."""
+        return self.generation.waiting
+
+    @property
     def running(self) -> bool:
         """Whether it is still being written."""
         return self.status == "running"
@@ -108,7 +113,7 @@ class TemporaryChats:
             self._chats.move_to_end(chat_id)
             system = [("system", chat.opening.system_prompt)] if chat.opening.system_prompt else []
             turns = [*system, *((m.role, m.content) for m in chat.said if m.content), ("user", text)]
-            live = self._begin(turns, replace(self.sampling, **chat.opening.sampling))
+            live = self._begin(turns, self.sampling.changed(chat.opening.sampling))
             above = chat.said[-1].id if chat.said else None
             mine = Said(uuid.uuid4().hex, above, "user", text, "complete")
             reply = Said(live.message_id, mine.id, "assistant", "", "running", version=live.generation.version)

@@ -50,13 +50,21 @@ class Views:
         compared = self.store.comparisons_of([m.id for m in path[-look.window :]])
         path, asked = self._side_by_side(path, compared)
         shown = path[-look.window :]
-        left_out = _left_out(whole)
+        left_out, waiting = _left_out(whole), {live.message_id: live.waiting for live in writing}
         value = {
             "conv": look.conversation_id,
             "running": any(m.status == "running" for m in shown),
             "tail": tail,
             "more": len(path) - len(shown),
-            "msgs": [{**_beside(m), "left_out": left_out.get(m.id, 0), **_judged(m, compared, asked)} for m in shown],
+            "msgs": [
+                {
+                    **_beside(m),
+                    "left_out": left_out.get(m.id, 0),
+                    "waiting": waiting.get(m.id, 0),
+                    **_judged(m, compared, asked),
+                }
+                for m in shown
+            ],
             "comparison": asked.id if asked else None,
             **shown_opening(self.store, self.store.opening(look.conversation_id)),
         }
@@ -74,13 +82,16 @@ class Views:
         chat = self.temporary.get(look.conversation_id)
         if chat is None:
             raise NotFound("This temporary chat is gone; open a new one.")
+        waiting = chat.live.waiting if chat.live else 0
         value = {
             "conv": look.conversation_id,
             "temporary": True,
             "running": chat.live is not None and chat.live.running,
             "tail": tail,
             "more": 0,
-            "msgs": [{**_beside(m), "left_out": 0} for m in chat.said],
+            "msgs": [
+                {**_beside(m), "left_out": 0, "waiting": waiting if m.status == "running" else 0} for m in chat.said
+            ],
             **shown_opening(self.store, chat.opening),
         }
         return rows(chat.said, [chat.live] if chat.live else []), value

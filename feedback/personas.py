@@ -1,7 +1,7 @@
 """Verbs on personas that people make, and on what a conversation is opened with."""
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from sqlalchemy import select
@@ -14,6 +14,7 @@ from feedback.schema import LOCAL, Conversation, Persona, now
 from feedback.sessions import Sessions
 
 MAX_NAME = 60
+MAX_STOPS, MAX_STOP = 16, 200  # stop strings, and characters of one
 MAX_PROMPT = 8_000  # characters; more would leave a small model's context no room for a conversation
 # What may be set, as (type, lowest, highest). The page's sliders and every check read it here.
 BOUNDS: dict[str, tuple[type, float, float]] = {
@@ -89,8 +90,11 @@ def checked_sampling(sampling: Mapping[str, Any] | None) -> dict[str, Any]:
         raise BadInput(f"The sampling settings {sampling!r} are not known; give names with values, like temperature.")
     checked: dict[str, Any] = {}
     for name, value in (sampling or {}).items():
+        if name in _OTHERS:
+            checked[name] = _OTHERS[name](value)
+            continue
         if name not in BOUNDS:
-            raise BadInput(f"The sampling setting {name!r} is not known; {', '.join(BOUNDS)} are.")
+            raise BadInput(f"The sampling setting {name!r} is not known; {', '.join([*BOUNDS, *_OTHERS])} are.")
         kind, lowest, highest = BOUNDS[name]
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if not number or not lowest <= value <= highest or (kind is int and value != int(value)):
@@ -104,3 +108,20 @@ def persona_name(session: Session, kept: str) -> str:
     """Return the name of a persona, by which it is known outside this record."""
     row = session.get(Persona, kept) if kept else None
     return row.name if row else kept
+
+
+def _seed(value: Any) -> int | None:
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**31):
+        return value
+    raise BadInput(f"seed {value!r} cannot be used; give a whole number from 0 to {2**31 - 1}, or none.")
+
+
+def _stop(value: Any) -> list[str]:
+    if isinstance(value, list | tuple) and len(value) <= MAX_STOPS:
+        texts = [text for text in value if isinstance(text, str) and 0 < len(text) <= MAX_STOP]
+        if len(texts) == len(value):
+            return texts
+    raise BadInput(f"stop cannot be used; give a list of at most {MAX_STOPS} texts of 1 to {MAX_STOP} characters.")
+
+
+_OTHERS: dict[str, Callable[[Any], Any]] = {"seed": _seed, "stop": _stop}

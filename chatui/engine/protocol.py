@@ -5,7 +5,7 @@ first token; iterating over what it returns writes the reply, in the caller's th
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 
@@ -35,6 +35,10 @@ class Sampling:
     def as_dict(self) -> dict[str, Any]:
         """Give the settings as they are kept with a reply."""
         return asdict(self)
+
+    def changed(self, settings: Mapping[str, Any]) -> "Sampling":
+        """Return the same but for these settings, as the record and callers hold them: stop strings as a list."""
+        return replace(self, **{**settings, "stop": tuple(settings.get("stop", self.stop))})
 
 
 @dataclass(frozen=True)

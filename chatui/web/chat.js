@@ -82,6 +82,10 @@ function badge(m) {
   return m.version === null ? [] : [make('span', 'rp-badge', versionName(m.version))];
 }
 
+function inLine(m) {
+  return m.waiting ? [make('span', 'rp-note', rpWord('waiting', { n: m.waiting }))] : [];
+}
+
 function fill(bar, m) {
   const drawn = JSON.stringify(m);
   if (bar.dataset.drawn === drawn) return;
@@ -89,8 +93,8 @@ function fill(bar, m) {
   bar.dataset.id = m.id;
   bar.className = 'rp-fx' + (m.role === 'user' ? ' mine' : '') + (m.status === 'running' ? ' busy' : '');
   const line = make('div', 'rp-line');
-  if (m.side) line.append(make('b', '', m.side === 'left' ? 'A' : 'B'), ...(m.status === 'running' ? [make('span', 'rp-dot')] : notes(m)));
-  else if (m.status === 'running') line.append(make('span', 'rp-dot'), ...badge(m));
+  if (m.side) line.append(make('b', '', m.side === 'left' ? 'A' : 'B'), ...(m.status === 'running' ? [make('span', 'rp-dot'), ...inLine(m)] : notes(m)));
+  else if (m.status === 'running') line.append(make('span', 'rp-dot'), ...badge(m), ...inLine(m));
   else if (props.value.temporary) line.append(button('copy'), ...(m.role === 'user' ? [] : badge(m)), ...notes(m)); // not rated: it is not kept
   else if (m.role === 'user') line.append(...steps(m), button('copy'), button('edit'));
   else if (m.status === 'error') line.append(button('regenerate'), ...steps(m), ...notes(m));
@@ -221,6 +225,7 @@ async function openFacts(bar, m) {
   add('tokens', rpWord('fact_tokens_value', { prompt: known.prompt_tokens, reply: known.completion_tokens }));
   if (known.first_token_s != null) add('first_token', rpWord('seconds', { n: known.first_token_s.toFixed(2) }));
   if (known.tokens_per_s != null) add('speed', rpWord('per_second', { n: known.tokens_per_s.toFixed(1) }));
+  if (known.unheeded.length) add('unheeded', known.unheeded.map((name) => rpWord('sampling_' + name)).join(', '));
   card.replaceChildren(make('div', 'rp-card-title', rpWord('facts')), list);
   placeCard(bar);
 }

@@ -16,6 +16,9 @@ class ScriptedGeneration:
         self.finish: str | None = None
         self._pieces, self._gate, self._cancelled = pieces, gate, threading.Event()
 
+    unheeded: tuple[str, ...] = ()
+    waiting = 0
+
     def cancel(self) -> None:
         self._cancelled.set()
         if self._gate:
@@ -52,6 +55,12 @@ class ScriptedEngine:
 
     def serve(self, shares) -> None:
         self.version = max(shares)
+
+    def check(self) -> float:
+        return 0.0
+
+    def close(self) -> None:
+        pass
 
     def tokens_in(self, text: str) -> int | None:
         return len(text.encode())

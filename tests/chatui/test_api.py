@@ -45,7 +45,7 @@ def test_only_the_promised_endpoints_are_named(client: Client) -> None:
 def test_a_reply_streams_and_is_in_the_history(client: Client) -> None:
     conversation = open_one(client)
     parts = send(client, conversation)
-    assert set(parts[-1]) == {"user_message_id", "message_id", "text", "status", "version"}
+    assert set(parts[-1]) == {"user_message_id", "message_id", "text", "status", "waiting", "version"}
     assert all(b["text"].startswith(a["text"]) for a, b in pairwise(parts))
     assert (parts[-1]["status"], parts[-1]["version"]) == ("complete", 0)
     messages = client.predict(conversation, api_name="/history")["messages"]
