@@ -175,15 +175,9 @@ class RemoteEngine:
     async def _make_ready(self, versions: list[int]) -> None:
         """Meet every server and have it load and try these versions. Raises EngineError, having changed nothing."""
         async with self._changing:
-            before = set(self._needed)
-            self._needed |= set(versions)
-            try:
-                await asyncio.gather(*(server.meet(self._model) for server in self._servers))
-                await try_everywhere(self._servers, [version for version in versions if version == 0])
-                await load_everywhere(self._servers, {n: self._path(n) for n in versions if n})
-            except BaseException:
-                self._needed = before
-                raise
+            await asyncio.gather(*(server.meet(self._model) for server in self._servers))
+            await try_everywhere(self._servers, [version for version in versions if version == 0])
+            await load_everywhere(self._servers, {n: self._path(n) for n in versions if n})
             self._needed = set(versions)
 
     async def _counted(self, version: int, write: Write) -> None:

@@ -37,6 +37,7 @@ class StandIn:
     page: str = ""  # a page of HTML that it shows where models are listed
     loads: bool = True  # whether adapters may be loaded at run time
     broken: set[str] = field(default_factory=set)  # adapters that it fails to load
+    slow: set[str] = field(default_factory=set)  # adapters whose loading waits at the gate
     mute: set[str] = field(default_factory=set)  # models that it fails to write with
     pieces: list[str] = field(default_factory=lambda: ["Hel", "lo ", "you"])
     finish: str = "stop"
@@ -114,6 +115,8 @@ class StandIn:
         if name in self.adapters:
             return _error(400, f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in "
                           "place, set 'load_inplace' to True.", "InvalidUserInput")  # fmt: skip
+        if name in self.slow:
+            await self.gate.acquire()
         if name in self.broken:
             return _error(404, f"Loading lora {name} failed: No adapter found for {path}", "NotFoundError")
         self.adapters[name] = path
@@ -170,6 +173,7 @@ class StandIn:
                     if self.pings:
                         await send({"type": "http.response.body", "body": b": ping\n\n", "more_body": True})
                 if gone.done():
+                    free.cancel()
                     self.hung_up.set()
                     return
             data = event if isinstance(event, str) else json.dumps(event, ensure_ascii=False)

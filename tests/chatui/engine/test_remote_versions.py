@@ -141,6 +141,27 @@ def test_a_version_that_comes_back_before_its_last_reply_ended_stays_loaded(make
     ]  # fmt: skip
 
 
+def test_a_version_whose_last_reply_ends_while_it_is_being_brought_back_stays_loaded(make) -> None:
+    stand_in = StandIn(slow={"rapport-v3"})
+    engine = make(stand_in)
+    engine.serve({1: 1.0})
+    stand_in.gated = True
+    generation, thread = hold(engine)
+    wait_for(lambda: stand_in.writing == 1)
+    engine.serve({2: 1.0})
+    back = threading.Thread(target=engine.serve, args=({1: 0.5, 3: 0.5},))
+    back.start()
+    wait_for(lambda: ("load", "rapport-v3") in stand_in.changes())
+    generation.cancel()
+    thread.join(5)
+    wait_for(lambda: stand_in.writing == 0)
+    stand_in.release()
+    back.join(10)
+    wait_for(lambda: "rapport-v2" not in stand_in.adapters)
+    assert set(stand_in.adapters) == {"rapport-v1", "rapport-v3"}
+    assert ("unload", "rapport-v1") not in stand_in.changes()
+
+
 def test_a_reply_begun_before_its_version_left_is_still_written_by_it(make) -> None:
     stand_in = StandIn()
     engine = make(stand_in)
