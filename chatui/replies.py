@@ -36,6 +36,10 @@ class Live:
     status: str = "running"
     error: str | None = None
     followed_at: float = field(default_factory=time.monotonic)
+    kept: list[int] = field(init=False)  # what the engine meant to be given when the row was opened
+
+    def __post_init__(self) -> None:
+        self.kept = list(self.generation.kept)
 
     def follow(self) -> None:
         """Say that somebody is looking on."""
@@ -213,20 +217,28 @@ class Replies:
         except Exception as error:
             log.exception("A reply failed.")
             live.error = f"The reply failed ({type(error).__name__}); try again."
+        seconds = {"first_token_s": first - began if first else None, "duration_s": time.monotonic() - began}
+        self._end(live, status, seconds)
+
+    def _figures(self, live: Live) -> dict[str, Any]:
+        """Return what is known of a reply only when it is over, as columns of its row."""
+        written = live.generation
         figures: dict[str, Any] = {
-            "prompt_tokens": live.generation.prompt_tokens,
-            "completion_tokens": live.generation.completion_tokens,
-            "first_token_s": first - began if first else None,
-            "duration_s": time.monotonic() - began,
+            "prompt_tokens": written.prompt_tokens,
+            "completion_tokens": written.completion_tokens,
             "error": live.error,
         }
-        if live.generation.unheeded:  # what the engine could not honour is kept with what was asked for
-            figures["sampling"] = {**live.sampling.as_dict(), "unheeded": list(live.generation.unheeded)}
-        self._end(live, status, figures)
+        if written.unheeded:  # what the engine could not honour is kept with what was asked for
+            figures["sampling"] = {**live.sampling.as_dict(), "unheeded": list(written.unheeded)}
+        if written.kept != live.kept:  # a server elsewhere had room for less than was meant
+            meant = zip(live.kept, self.store.reply_facts(live.message_id)["prompt"], strict=True)
+            figures["prompt"] = [ref for place, ref in meant if place in written.kept]
+        return figures
 
-    def _end(self, live: Live, status: str, figures: dict[str, Any]) -> None:
+    def _end(self, live: Live, status: str, seconds: dict[str, Any]) -> None:
         try:
             finish = live.generation.finish if status != "error" else None
+            figures = {**self._figures(live), **seconds}
             self.store.end_reply(live.message_id, live.text, status, finish, **figures)
         # The record is out of reach (a full disk, say): the row stays open and is closed as interrupted later.
         except Exception as error:

@@ -284,3 +284,31 @@ def test_a_reply_ends_with_its_text_though_its_conversation_was_deleted(store: S
     assert live.error is None
     store.undelete(conversation)
     assert (store.history(conversation)[1].status, store.history(conversation)[1].content) == ("stopped", "a")
+
+
+def test_the_prompt_on_record_is_what_was_given_in_the_end(store: Store) -> None:
+    """A server elsewhere may find less room than was meant, after the row was opened."""
+    replies, engine = running(store, "Hello")
+    conversation = store.new_conversation()
+    for text in ("one", "two"):
+        replies.send(conversation, text)
+        ended(replies, conversation)
+    whole, begin = store.history(conversation), engine.begin
+
+    def smaller(*args, **kwargs):
+        generation = begin(*args, **kwargs)
+        write = generation.__class__.__iter__
+
+        class Smaller(generation.__class__):
+            def __iter__(self):
+                self.kept = self.kept[2:]
+                yield from write(self)
+
+        generation.__class__ = Smaller
+        return generation
+
+    engine.begin = smaller
+    live = replies.send(conversation, "three")
+    ended(replies, conversation)
+    prompt = [ref["message"] for ref in store.reply_facts(live.message_id)["prompt"]]
+    assert prompt == [whole[2].id, whole[3].id, live.user_message_id]

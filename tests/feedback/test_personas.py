@@ -29,6 +29,11 @@ def test_a_persona_is_kept_listed_and_dropped(store: Store) -> None:
         ("x", "x", {"top_k": True}, "top_k True"),
         ("x", "x", {"warmth": 1}, "'warmth'"),
         ("x", "x", [1], "[1]"),
+        ("x", "x", {"seed": -1}, "seed -1"),
+        ("x", "x", {"seed": True}, "seed True"),
+        ("x", "x", {"stop": "END"}, "stop cannot be used"),
+        ("x", "x", {"stop": [""]}, "stop cannot be used"),
+        ("x", "x", {"stop": ["x"] * 17}, "at most 16 texts"),
     ],
 )
 def test_what_cannot_be_a_persona_is_refused(store: Store, name, prompt, sampling, told: str) -> None:
@@ -66,6 +71,8 @@ def test_sampling_of_a_conversation_is_set_reset_and_checked(store: Store) -> No
     with pytest.raises(BadInput):
         store.set_sampling(conversation, {"top_p": 0})
     assert store.opening(conversation).sampling == {"top_p": 0.5}
+    store.set_sampling(conversation, {"seed": 7, "stop": ["END"]})
+    assert store.opening(conversation).sampling == {"seed": 7, "stop": ["END"]}
     store.set_sampling(conversation, {})
     assert store.opening(conversation).sampling == {}
     with pytest.raises(NotFound):
