@@ -68,7 +68,7 @@ def test_what_cannot_be_used_is_one_sentence_and_exit_two(tmp_path: Path, capsys
         (["--port=99999999"], "--port '99999999' cannot be used"),
         (["--database-url=nonsense"], "nonsense"),
     ):
-        assert app.main([*arguments, f"--data-dir={tmp_path}"]) == 2
+        assert app.main(["--port=0", *arguments, f"--data-dir={tmp_path}"]) == 2  # 7860 may be taken
         error = capsys.readouterr().err.strip()
         assert said in error
         assert "\n" not in error
