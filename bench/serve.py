@@ -7,13 +7,16 @@ plain `generate` at one stream in the same run. docs/bench.md describes the meth
 """
 
 import argparse
-import gc
 import json
 import os
 import statistics
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -55,32 +58,25 @@ class Bench:
         self.unmeasured: dict[Key, dict[str, str]] = {}
 
     def turn(self, name: str) -> None:
-        """Open an engine, warm it up, measure it once at every number of streams, and let go of it."""
+        """Measure an engine once at every number of streams, in a process of its own.
+
+        What another engine has left in a process (threads of OpenMP above all) slows down the next one.
+        """
         wanted = [n for n in self.streams if (name, n) not in self.unmeasured]
         if not wanted:
             return
         print(f"{name} ...", file=sys.stderr, flush=True)
+        turn = Turn(self.subject, name, wanted, max(self.streams), self.new_tokens)
         try:
-            with ENGINES[name](self.subject, max(self.streams)) as write:
-                write(["Hello."] * min(2, max(wanted)), _WARM_UP)
-                for streams, prompts in _shares(wanted):
-                    self._measure(name, streams, prompts, write)
-        except Missing as missing:
-            self.unmeasured |= {(name, n): {"skipped": str(missing)} for n in wanted}
-        # One engine that fails is a row of the table, whatever it raised.
-        except Exception as error:  # noqa: BLE001
-            self.unmeasured |= {(name, n): {"error": _sentence(error)} for n in wanted}
-        gc.collect()
-        if self.subject.device.type == "cuda":
-            torch.cuda.empty_cache()
-
-    def _measure(self, name: str, streams: int, prompts: Sequence[str], write: Write) -> None:
-        try:
-            taken = figures(write(prompts, self.new_tokens), self.new_tokens)
-            self.taken.setdefault((name, streams), []).append(taken)
-        # As above: the engine may still serve another number of streams.
-        except Exception as error:  # noqa: BLE001
-            self.unmeasured[name, streams] = {"error": _sentence(error)}
+            with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as alone:
+                found = alone.submit(turn.take).result()
+        except BrokenProcessPool:
+            found = {n: {"error": "its process died; is there enough memory?"} for n in wanted}
+        for n, figures_or_reason in found.items():
+            if "tokens_per_s" in figures_or_reason:
+                self.taken.setdefault((name, n), []).append(figures_or_reason)
+            else:
+                self.unmeasured[name, n] = figures_or_reason
 
     def rows(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Return a row per engine and number of streams: medians, or why there are none."""
@@ -95,6 +91,41 @@ class Bench:
                     row["ratio"] = row["tokens_per_s"] / yardstick
                 rows.append(row)
         return rows
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One engine's turn, as it is sent to a process of its own."""
+
+    subject: Subject
+    name: str
+    streams: Sequence[int]
+    most: int
+    new_tokens: int
+
+    def take(self) -> dict[int, Any]:
+        """Open the engine, warm it up, measure it; return figures, or why there are none, by number of streams."""
+        quiet.set_verbosity_error()
+        torch.set_num_threads(self.subject.threads)
+        found: dict[int, Any] = {}
+        try:
+            with ENGINES[self.name](self.subject, self.most) as write:
+                write(["Hello."] * min(2, max(self.streams)), _WARM_UP)
+                for streams, prompts in _shares(self.streams):
+                    found[streams] = self._measure(prompts, write)
+        except Missing as missing:
+            found |= {n: {"skipped": str(missing)} for n in self.streams if n not in found}
+        # One engine that fails is a row of the table, whatever it raised.
+        except Exception as error:  # noqa: BLE001
+            found |= {n: {"error": _sentence(error)} for n in self.streams if n not in found}
+        return found
+
+    def _measure(self, prompts: Sequence[str], write: Write) -> dict[str, Any]:
+        try:
+            return figures(write(prompts, self.new_tokens), self.new_tokens)
+        # As above: the engine may still serve another number of streams.
+        except Exception as error:  # noqa: BLE001
+            return {"error": _sentence(error)}
 
 
 def _shares(streams: Sequence[int]) -> Iterator[tuple[int, list[str]]]:
@@ -134,7 +165,6 @@ def weight_bytes(subject: Subject) -> int:
 
 def bench(subject: Subject, names: Sequence[str], streams: Sequence[int], repeats: int, new_tokens: int) -> Any:
     """Measure and return {"machine": ..., "rows": [...]}."""
-    torch.set_num_threads(subject.threads)
     run = Bench(subject, streams, new_tokens)
     for repeat in range(repeats):
         for name in names if repeat % 2 == 0 else reversed(names):

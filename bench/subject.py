@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from transformers import AutoTokenizer, GenerationConfig, LlamaConfig, LlamaForCausalLM
 
+from chatui.engine.apart import apart
 from feedback.settings import DataSettings
 from finetune.base import ensure_base
 from finetune.model import ChatTemplate, Loaded, best_device, load_base
@@ -60,8 +61,8 @@ class Subject:
     def load(self, dtype: torch.dtype | None = None) -> Loaded:
         """Load or make the model; without a dtype, in the one that Rapport serves it in."""
         if self.shape == STARTER_SHAPE:
-            return load_base(self.folder, dtype, self.device)
-        return _random(self, dtype or self.plain_dtype)
+            return apart(lambda: load_base(self.folder, dtype, self.device))
+        return apart(lambda: _random(self, dtype or self.plain_dtype))
 
     def endless(self) -> Loaded:
         """Load it as Rapport serves it, but for the end of a turn, which no longer ends a reply."""

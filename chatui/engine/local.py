@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from chatui.engine.apart import apart
 from chatui.engine.budget import Budget
 from chatui.engine.fitting import Fitted, fit
 from chatui.engine.lane import BatchLane, Lane
@@ -76,6 +77,9 @@ class LocalEngine:
 
     def serve(self, shares: Mapping[int, float]) -> None:
         """Load what is new and try it for one token, then route to `shares`, then drop the rest."""
+        apart(lambda: self._serve(shares))
+
+    def _serve(self, shares: Mapping[int, float]) -> None:
         made: dict[int, Served] = {}
         try:
             for number in shares:
