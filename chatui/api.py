@@ -1,6 +1,5 @@
 """The page's named endpoints for `gradio_client`; ids are arguments, never page state. See docs/api.md."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import replace
 from typing import Any
@@ -9,7 +8,7 @@ import gradio as gr
 
 from chatui.asked import Asked, told
 from chatui.giving import as_file, facts_of
-from chatui.handlers import UPDATES_PER_S, in_thread, until_ready
+from chatui.handlers import in_thread, until_ready
 from chatui.personas import known_personas, opening_with
 from chatui.replies import Live, Replies
 from chatui.review_handlers import queue_of
@@ -113,7 +112,7 @@ class Api:
                 }
             if not running:
                 break
-            await asyncio.sleep(1 / UPDATES_PER_S)
+            await live.news(self.replies.pause())
         if live.error:
             raise gr.Error(live.error, title="", print_exception=False)
 
@@ -132,7 +131,7 @@ class Api:
                 yield {"text": live.text, "status": live.status, "version": live.generation.version}
                 if not running:
                     break
-                await asyncio.sleep(1 / UPDATES_PER_S)
+                await live.news(self.replies.pause())
         finally:
             live.generation.cancel()  # nobody else can pick it up again
         if live.error:
@@ -151,7 +150,7 @@ class Api:
             yield {"comparison_id": comparison, "user_message_id": left.user_message_id, **sides}
             if not running:
                 break
-            await asyncio.sleep(1 / UPDATES_PER_S)
+            await (left if left.running else right).news(self.replies.pause())
 
     def judge(self, comparison_id: int, outcome: str) -> dict[str, Any]:
         """Keep which reply was better: left, right, tie or both_bad; answer with the versions of both."""

@@ -23,7 +23,6 @@ from feedback.errors import NotFound
 from feedback.records import Opening
 from feedback.store import Store
 
-UPDATES_PER_S = 12
 SILENCE_S = 5  # a tail says something so often: only then does Gradio end that of a tab that is gone without a word
 LOADING_S = 300  # a message waits so long for a model that loads
 Result = TypeVar("Result")
@@ -359,7 +358,8 @@ class Handlers:
                 elif time.monotonic() - sent_at > SILENCE_S:
                     sent_at = time.monotonic()
                     yield SKIP, SKIP, SKIP, SKIP
-                await asyncio.sleep(1 / UPDATES_PER_S)
+                still = next((live for live in writing if live.running), writing[0])
+                await still.news(self.replies.pause())
             if self.tabs.get(session).epoch == look.epoch:
                 yield await in_thread(self.parts, self.tabs.get(session), True)
         for error in {live.error for live in writing if live.error}:

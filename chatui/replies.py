@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
+from chatui.following import Followed, pause
 from feedback.errors import BadInput
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -24,7 +25,7 @@ _TELLING_APART = 0.7  # temperature from which two samples of one version differ
 
 
 @dataclass
-class Live:
+class Live(Followed):
     """A reply of this process, from its row's opening until its row is closed."""
 
     conversation_id: str
@@ -35,15 +36,10 @@ class Live:
     text: str = ""
     status: str = "running"
     error: str | None = None
-    followed_at: float = field(default_factory=time.monotonic)
     kept: list[int] = field(init=False)  # what the engine meant to be given when the row was opened
 
     def __post_init__(self) -> None:
         self.kept = list(self.generation.kept)
-
-    def follow(self) -> None:
-        """Say that somebody is looking on."""
-        self.followed_at = time.monotonic()
 
     @property
     def waiting(self) -> int:
@@ -186,6 +182,10 @@ class Replies:
         with self._lock:
             return [live for live in self._live.values() if live.conversation_id == conversation_id]
 
+    def pause(self) -> float:
+        """Return the seconds between two updates of a reply now."""
+        return pause(len(self._live))
+
     def stop(self, conversation_id: str) -> bool:
         """End what is being written in this conversation; say whether there was anything."""
         writing = self.live(conversation_id)
@@ -208,8 +208,10 @@ class Replies:
         status = "error"
         try:
             for text in live.generation:
-                first = first or time.monotonic()
                 live.text = text
+                if first is None:
+                    first = time.monotonic()
+                    live.tell()
             status = "stopped" if live.generation.finish == "stopped" else "complete"
         except EngineError as error:
             live.error = str(error)
@@ -245,6 +247,7 @@ class Replies:
             log.exception("A reply could not be kept.")
             status, live.error = "error", f"The reply could not be kept: {error}."
         live.status = status
+        live.tell()
         with self._lock:
             self._live.pop(live.message_id, None)
 

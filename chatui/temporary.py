@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
+from chatui.following import Followed
 from feedback.errors import BadInput, Busy
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -22,7 +23,7 @@ _MOST = 500  # chats at once; beyond that the one that was quiet longest is forg
 
 
 @dataclass
-class Passing:
+class Passing(Followed):
     """A reply of a temporary chat, from its first token to its last; what a tail needs to know of it."""
 
     message_id: str
@@ -30,11 +31,6 @@ class Passing:
     text: str = ""
     status: str = "running"
     error: str | None = None
-    followed_at: float = field(default_factory=time.monotonic)
-
-    def follow(self) -> None:
-        """Say that somebody is looking on."""
-        self.followed_at = time.monotonic()
 
     @property
     def waiting(self) -> int:
@@ -135,7 +131,9 @@ class TemporaryChats:
         status = "error"
         try:
             for text in live.generation:
-                live.text = text
+                begins, live.text = not live.text, text
+                if begins:
+                    live.tell()
                 if time.monotonic() - live.followed_at > self._unfollowed_s:
                     live.generation.cancel()
             status = "stopped" if live.generation.finish == "stopped" else "complete"
@@ -149,6 +147,7 @@ class TemporaryChats:
             finish = live.generation.finish if status != "error" else None
             chat.said[-1] = replace(chat.said[-1], content=live.text, status=status, finish=finish, error=live.error)
         live.status = status
+        live.tell()
 
     @staticmethod
     def _end(chat: Chat) -> None:
