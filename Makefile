@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page bench-serve proof-loop proof-swap proof-hostile clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve proof-loop proof-turn proof-swap proof-hostile clean
 
 setup: $(READY)
 
@@ -47,6 +47,10 @@ bench-serve: setup
 # The loop of 24 facts alone, with its figures.
 proof-loop: setup
 	$(BIN)/python -m pytest tests/test_loop.py -s
+
+# The next turn of a long conversation against the same prompt read anew; exits 1 if the target is missed.
+proof-turn: setup
+	$(BIN)/python bench/turn.py
 
 # Five versions promoted one after the other under sixteen running streams; exits 1 if a target is missed.
 proof-swap: setup

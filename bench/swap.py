@@ -23,6 +23,7 @@ from bench.fed_back import Reply, ask, evenly, near_best, spelled
 from bench.streams import longest_gap
 from bench.subject import ROOT, starter_folder
 from bench.targets import Figure, none_of, report, share
+from chatui.engine.apart import apart
 from chatui.engine.local import LocalEngine
 from chatui.engine.protocol import Engine, Sampling
 from finetune.model import Loaded, load_version
@@ -119,7 +120,7 @@ def main(arguments: list[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as scratch:
         base = make_tiny(Path(scratch) / "tiny", context=1024) if given.tiny else starter_folder()
         kept = Path(scratch) if given.tiny else ROOT / "data-bench" / "code-words"
-        versions = make_versions(base, kept, whole=given.tiny)
+        versions = apart(lambda: make_versions(base, kept, whole=given.tiny))
 
         def load(number: int) -> Loaded:
             return spelled(load_version(base, versions[number]))

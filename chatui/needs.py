@@ -1,6 +1,6 @@
 """What the chat side needs of others, handed in by app.py: how to load a version, how to retrain."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 
@@ -34,6 +34,10 @@ class LoadedVersion(Protocol):
     @property
     def device(self) -> Any:
         """The torch device that it is on."""
+
+    @property
+    def low_rank(self) -> Mapping[str, tuple[Any, Any]]:
+        """What training added to a layer, by its name: `up @ down`, (outputs, rank) and (rank, inputs)."""
 
     def activate(self) -> None:
         """Make a model that several versions share this version's; nothing where it has its own."""

@@ -2,8 +2,8 @@
 
 import json
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +135,8 @@ class Loaded:
     template: ChatTemplate
     device: torch.device
     adapter: str = ""  # its name, where it is one of several on a shared model
+    # What an adapter added to a layer, by the layer's name: `up @ down`, (outputs, rank) and (rank, inputs).
+    low_rank: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
     def activate(self) -> None:
         """Make a shared model this version's; nothing where it has its own."""
@@ -227,10 +229,25 @@ def load_version(base_dir: Path, version_dir: Path | None, device: torch.device 
     loaded = load_base(base_dir, device=device)
     try:
         tuned = PeftModel.from_pretrained(loaded.model, version_dir / "adapter", use_safetensors=True)
-        return Loaded(tuned.merge_and_unload(safe_merge=True).eval(), loaded.template, loaded.device)
+        added = _low_rank(tuned)
+        merged = tuned.merge_and_unload(safe_merge=True).eval()
+        return Loaded(merged, loaded.template, loaded.device, low_rank=added)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
+
+
+def _low_rank(tuned: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """Return what plain LoRA adds to each layer, see `Loaded.low_rank`; nothing if the adapter does anything else."""
+    name, config = tuned.active_adapter, tuned.peft_config[tuned.active_adapter]
+    if config.peft_type != "LORA" or config.use_dora or config.modules_to_save or config.bias != "none":
+        return {}
+    added = {}
+    for path, layer in tuned.get_base_model().named_modules():
+        if name in getattr(layer, "lora_A", {}):
+            up = layer.lora_B[name].weight.detach() * layer.scaling[name]
+            added[path] = (up, layer.lora_A[name].weight.detach())
+    return added
 
 
 def attach_version(shared: Loaded, version_dir: Path) -> Loaded:

@@ -52,7 +52,7 @@ def _ways(loaded: LoadedVersion, form: str) -> Iterator[Callable[[], Network]]:
     model = loaded.model
     if fits(model):
         for name in _forms(loaded, form):
-            yield lambda name=name: Decoder(model, name)  # type: ignore[misc]
+            yield lambda name=name: Decoder(model, name, loaded.low_rank)  # type: ignore[misc]
     yield lambda: Stock(model)
 
 

@@ -63,6 +63,24 @@ class Packed(Linear):
         return out if self.bias is None else out + self.bias
 
 
+class Tuned(Linear):
+    """A layer with a low-rank part beside it: base(x) + x @ down.T @ up.T."""
+
+    def __init__(self, base: Linear, up: Tensor, down: Tensor):
+        """up: (outputs, rank); down: (rank, inputs)."""
+        super().__init__(base.weight, base.bias)
+        self._base, self._up, self._down = base, up.to(base.weight.dtype), down.to(base.weight.dtype)
+
+    @property
+    def bytes(self) -> int:
+        """Bytes that its weights take."""
+        return self._base.bytes + self._up.nbytes + self._down.nbytes
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Return (rows, outputs)."""
+        return torch.addmm(self._base(x), linear(x, self._down), self._up.T)
+
+
 Few = Callable[[Tensor], Tensor]
 Pack = Callable[[Tensor], tuple[Few, Tensor]]
 

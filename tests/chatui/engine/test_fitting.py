@@ -4,13 +4,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, get_peft_model
 
 from chatui.engine import fitting
 from chatui.engine.decoder import Decoder
 from chatui.engine.exam import Exam
 from chatui.engine.fitting import fit
-from chatui.engine.kernels import Packed, on_grid, pack_int4, pack_int8
+from chatui.engine.kernels import Packed, Tuned, on_grid, pack_int4, pack_int8
 from chatui.engine.stock import Stock
+from finetune.model import load_version
 from tests.chatui.engine.models import GREEDY, HELLO, engine_of, loaded_from, written
 from tests.tiny import make_tiny
 
@@ -108,6 +110,32 @@ def test_weights_that_came_from_four_bits_are_told_from_others() -> None:
     assert not on_grid(weight)
     assert on_grid(pack_int4(weight)[1])
     assert not on_grid(torch.randn(64, 40))
+
+
+def test_what_training_added_stands_beside_weights_that_came_from_four_bits(tiny_of, tmp_path: Path) -> None:
+    """So a tuned version of such a base is as small as the base, and says what the merged one says."""
+    torch.manual_seed(3)
+    base = loaded_from(tiny_of("llama"))
+    with torch.no_grad():
+        for name, weight in base.model.named_parameters():
+            if "proj" in name:
+                weight.copy_(pack_int4(weight)[1])
+    base.model.save_pretrained(tmp_path / "base")
+    base.template.tokenizer.save_pretrained(tmp_path / "base")
+    targets = ["q_proj", "v_proj", "gate_proj", "down_proj"]
+    config = LoraConfig(r=4, lora_alpha=8, target_modules=targets, init_lora_weights=False, task_type="CAUSAL_LM")
+    get_peft_model(base.model, config).save_pretrained(tmp_path / "version" / "adapter")
+    merged = load_version(tmp_path / "base", tmp_path / "version", torch.device("cpu"))
+    before = loaded_from(tmp_path / "base").model.state_dict()
+    for path, (up, down) in merged.low_rank.items():
+        moved = merged.model.get_submodule(path).weight - before[f"{path}.weight"]
+        assert torch.allclose(up @ down, moved, atol=1e-5)
+    assert len(merged.low_rank) == 4 * 2
+    layer = Decoder(merged.model, "int4", merged.low_rank).layers[0]
+    assert [type(part) for part in (layer.qkv, layer.out, layer.gate_up, layer.down)] == [Tuned, Packed, Tuned, Tuned]
+    exam = Exam(merged)
+    beside = exam.marks(Decoder(merged.model, "int4", merged.low_rank)).apart
+    assert beside < 0.7 * exam.marks(Decoder(merged.model, "int4")).apart
 
 
 def test_a_form_that_is_asked_for_is_taken(tiny_of) -> None:
