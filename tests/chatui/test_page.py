@@ -130,7 +130,7 @@ def test_code_is_copied_and_only_formulas_are_formulas(page, running: Running, e
     wait_for(lambda: page.evaluate("navigator.clipboard.readText()") == RICH)
 
 
-def test_how_a_reply_came_to_be_has_its_times(page, running: Running) -> None:
+def test_how_a_reply_came_to_be_has_its_times(page, running: Running, engine: ScriptedEngine) -> None:
     say(page, "how fast was that")
     reply = history(page, running)[1].id
     known = running.app.store.reply_facts(reply)
