@@ -1,4 +1,4 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | proof-loop | proof-swap | proof-hostile | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | proof-loop | proof-turn | proof-swap | proof-hostile | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin

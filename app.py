@@ -128,8 +128,6 @@ def main(arguments: list[str] | None = None) -> int:
     except RapportError as error:
         print(error, file=sys.stderr)
         return 2
-    # Whoever computes tokens must not wait 5 ms, a third of a token, for a thread that draws the page.
-    sys.setswitchinterval(0.0005)
     threading.Thread(target=warm_up, args=(app, data), name="warm-up", daemon=True).start()
     try:
         _launch(app, chat)

@@ -1,6 +1,5 @@
 """A whole app in this process, served on a free port of 127.0.0.1, as `app.main` wires it."""
 
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,6 @@ class Running:
 def served(data: DataSettings, chat: ChatSettings | None = None) -> Iterator[Running]:
     """Serve an app on this data dir until the block ends."""
     chat = chat or ChatSettings(port=0, max_new_tokens=24)
-    sys.setswitchinterval(0.0005)
     made = rapport.build(data, chat, TrainSettings(epochs=1), ScheduleSettings(retrain_every="off"))
     rapport.warm_up(made, data)
     wait_for(lambda: made.engine.state().phase == "ready", 60)
