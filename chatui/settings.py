@@ -50,7 +50,9 @@ class ChatSettings(Settings):
     max_streams: int = Field(32, ge=1, le=512, description="replies that are computed at once; further ones wait")
     max_waiting: int = Field(64, ge=0, le=10_000, description="replies that wait; more are told to try again")
     engine_memory: float = Field(
-        0, ge=0, description="GiB that weights and caches of the model may take together; 0: half of what is free"
+        0,
+        ge=0,
+        description="GiB for the model's weights and caches; 0: caches have half of a GPU's free memory, or a quarter",
     )
     weights: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
         "auto", description="form of the weights on a CPU; auto: the fastest that says the same, as tried at the start"

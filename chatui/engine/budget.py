@@ -1,4 +1,4 @@
-"""How much memory the engine may take: by a setting, else what leaves a training run its half."""
+"""How much memory the engine may take: by a setting, else so much that a training run beside it has enough."""
 
 import os
 from typing import Any
@@ -12,10 +12,10 @@ _LOADING = 2.5  # a version takes so many times its size while it is loaded and 
 
 
 class Budget:
-    """Bytes for weights and caches; `limit` None: half of what is free when it is asked."""
+    """Bytes for weights and caches; without a limit caches have a share of what is free when first asked for."""
 
     def __init__(self, memory_gb: float):
-        """Allow so many GiB, 0 for half of what is free."""
+        """Allow so many GiB for both together, 0 for no limit but the share."""
         self._limit = int(memory_gb * 2**30) or None
         self._free: int | None = None  # caches' bytes, decided once where there is no limit
 
@@ -29,7 +29,8 @@ class Budget:
         """Return the bytes that are left for keys and values beside weights. Raises EngineError for none."""
         if self._limit is None:
             if self._free is None:
-                self._free = max(_LEAST, free(device or torch.device("cpu")) // 2)
+                where = device or torch.device("cpu")
+                self._free = max(_LEAST, free(where) // (2 if where.type == "cuda" else 4))
             return self._free
         if self._limit - weights < _LEAST:
             needed = (weights + _LEAST) / 2**30

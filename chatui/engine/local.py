@@ -56,8 +56,8 @@ class LocalEngine:
     ):
         """`load` makes a version ready. At most `max_streams` replies are computed at once, `max_waiting` more wait.
 
-        `memory_gb` bounds weights and caches together, 0 leaves half of what is free. `form` is that of the weights
-        on a CPU, auto the fastest that passes the exam.
+        `memory_gb` bounds weights and caches together; 0 gives caches half of a GPU's free memory or a quarter of a
+        CPU's. `form` is that of the weights on a CPU, auto the fastest that passes the exam.
         """
         self._load, self._form, self._dice = load, form, dice or random.Random()
         self._budget, self._loop = Budget(memory_gb), Loop(max_streams, max_waiting)
@@ -152,7 +152,7 @@ class LocalEngine:
         generation = LocalGeneration(
             number, prompt.kept, row, one.template, prompt.begun, lambda: self._loop.submit(row, one.lane)
         )
-        weakref.finalize(generation, self._loop.release)
+        generation.leave = weakref.finalize(generation, self._loop.release)
         return generation
 
     def _draw(self) -> int:
@@ -229,6 +229,7 @@ class LocalGeneration:
         self.prompt_tokens, self.completion_tokens = row.prompt, 0
         self.finish: str | None = None
         self._row, self._submit, self._stops = row, submit, row.picker.sampling.stop
+        self.leave: Callable[[], object] = lambda: None  # gives its place back; at its end, or when nobody holds it
         self._text = Growing(template.decode, row.ids[row.prompt - begun :] if begun else [])
 
     @property
@@ -246,7 +247,8 @@ class LocalGeneration:
         try:
             yield from self._written()
         finally:
-            self._row.cancel()  # whoever looks on no longer frees the place
+            self._row.cancel()  # nobody looks on any more
+            self.leave()
 
     def _written(self) -> Iterator[str]:
         begun = shown = self._text.text

@@ -208,6 +208,20 @@ def test_who_looks_on_no_longer_frees_the_place(models: dict[int, Path]) -> None
     assert written(engine)
 
 
+def test_a_reply_that_is_over_holds_no_place(models: dict[int, Path]) -> None:
+    engine = engine_of(models, max_streams=1, max_waiting=0)
+    engine.serve({0: 1.0})
+    held = []
+    for _ in range(3):
+        held.append(engine.begin(HELLO, GREEDY))
+        text_of(held[-1])
+    never_written = engine.begin(HELLO, GREEDY)
+    with pytest.raises(EngineBusy):
+        engine.begin(HELLO, GREEDY)
+    del never_written
+    assert written(engine)
+
+
 def test_a_reply_ends_before_a_stop_string_and_shows_none_of_it(engine: LocalEngine) -> None:
     whole = written(engine)
     stop = whole[5:9]
