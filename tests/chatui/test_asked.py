@@ -19,7 +19,7 @@ from tests.feedback.talk import give_to, set_role
 
 ROOM = Path(__file__).parent.parent.parent / "chatui"
 # What is called beside the door: it draws what was opened through it, or answers with what was just done.
-DRAWS = {"live", "serving", "comparisons_of", "message"}
+DRAWS = {"live", "pause", "serving", "comparisons_of", "message"}
 
 
 @pytest.fixture(scope="module")
