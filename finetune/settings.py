@@ -19,7 +19,9 @@ class TrainSettings(Settings):
     )
     keep_rows: int = Field(2, ge=1, le=64, description="general prompts in one step")
     wear_prompts: bool = Field(True, description="vary the wording of prompts in training, so that few teach more")
-    patience: int = Field(3, ge=1, le=200, description="epochs without a better validation figure before a run stops")
+    patience: int = Field(
+        3, ge=1, le=200, description="epochs worse than the best by more than chance, before a run stops"
+    )
     max_tokens: int = Field(2048, ge=16, le=131072, description="longest pair that is trained on, in tokens")
     max_general_rise: float = Field(
         0.20, ge=0, description="most that the loss on general prompts may rise over the base model's, in nats a token"

@@ -101,13 +101,33 @@ class _KeepingTrainer(Trainer):  # type: ignore[misc]
     def __init__(self, *args: Any, keep: Sequence[Encoded], settings: TrainSettings, filler: int, **kwargs: Any):
         super().__init__(*args, **kwargs)
         self.keep, self.settings, self.filler, self.turn = keep, settings, filler, 0
+        self._rows: list[Tensor] = []  # losses of the validation rows, as they are evaluated
+        self._best: Tensor | None = None  # those of the epoch with the least mean
+        self._judged = float("inf")
         self.model_accepts_loss_kwargs = False
 
     def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any) -> Any:
-        loss = negative_log_likelihood(*reply_logits(model, inputs))
+        logits, wanted = reply_logits(model, inputs)
+        loss = negative_log_likelihood(logits, wanted)
+        if not model.training:
+            self._rows.append(row_losses(logits.detach(), wanted, inputs["labels"]))
         if model.training and self.keep and self.settings.keep_weight:
             loss = loss + self.settings.keep_weight * self._distance(model)
         return (loss, {}) if return_outputs else loss
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Add the figure that epochs are judged by: see `is_worse`."""
+        self._rows = []
+        output = super().evaluation_loop(*args, **kwargs)
+        rows = torch.cat(self._rows)
+        if self._best is None or rows.mean() < self._best.mean():
+            self._best = rows
+        if not is_worse(rows, self._best):  # as good as the best and later, so it has learned more: it wins
+            self._judged = min(self._judged, float(self._best.mean())) - 1e-6
+            output.metrics["eval_judged"] = self._judged
+        else:
+            output.metrics["eval_judged"] = float(rows.mean())
+        return output
 
     def _distance(self, model: Any) -> Tensor:
         rows = [self.keep[(self.turn + i) % len(self.keep)] for i in range(self.settings.keep_rows)]
@@ -116,6 +136,24 @@ class _KeepingTrainer(Trainer):  # type: ignore[misc]
         with torch.no_grad(), model.disable_adapter():
             base_logits, _ = reply_logits(model, batch)
         return divergence_from_base(reply_logits(model, batch)[0], base_logits)
+
+
+def row_losses(logits: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
+    """Return (rows,) mean losses, of (tokens, vocabulary) logits and their tokens, row after row of `labels`."""
+    losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
+    counts = (labels[:, 1:] != IGNORED).sum(1).tolist()
+    return torch.stack([part.mean() for part in torch.split(losses, counts)]).cpu()
+
+
+def is_worse(rows: Tensor, best: Tensor) -> bool:
+    """Tell whether losses (rows,) are worse than others of the same rows by more than chance may do.
+
+    By more than one standard error of their mean difference, row by row (the one-standard-error rule, Breiman et al.
+    1984). A handful of pairs tells neighbouring epochs apart no better than that.
+    """
+    moved = rows - best
+    error = float(moved.std()) / len(moved) ** 0.5 if len(moved) > 1 else 0.0
+    return float(moved.mean()) > error
 
 
 class _Report(TrainerCallback):  # type: ignore[misc]
@@ -139,8 +177,8 @@ def train_adapter(
 ) -> tuple[Any, Trained]:
     """Train a LoRA adapter (Hu et al., arXiv 2106.09685) on every linear layer of the base model.
 
-    With validation pairs the best epoch's adapter is kept, and training stops after `patience` epochs
-    without a better one. Returns the PEFT model and what training came to.
+    With validation pairs the adapter of the last epoch that is as good as the best is kept, and training stops after
+    `patience` worse ones. Returns the PEFT model and what training came to.
     """
     template, filler = loaded.template, min(loaded.template.end_ids)
     torch.manual_seed(settings.seed)
@@ -194,7 +232,8 @@ def _arguments(
         save_total_limit=1,
         save_only_model=True,
         load_best_model_at_end=validates,
-        metric_for_best_model="eval_loss" if validates else None,
+        greater_is_better=False if validates else None,
+        metric_for_best_model="eval_judged" if validates else None,
         logging_steps=1,
         prediction_loss_only=True,
         remove_unused_columns=False,

@@ -9,7 +9,16 @@ from finetune.general import Answer
 from finetune.model import IGNORED, Encoded, load_base
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
-from finetune.train import PairRows, divergence_from_base, negative_log_likelihood, pad, reply_logits, train_adapter
+from finetune.train import (
+    PairRows,
+    divergence_from_base,
+    is_worse,
+    negative_log_likelihood,
+    pad,
+    reply_logits,
+    row_losses,
+    train_adapter,
+)
 from finetune.wear import worn
 
 
@@ -116,3 +125,27 @@ def test_wearing_leaves_long_messages_and_single_words_alone() -> None:
     dice = random.Random(0)
     for text in ("hello", "word " * 41):
         assert all(worn(text, dice) == text for _ in range(50))
+
+
+@pytest.mark.parametrize(
+    ("moved", "worse"),
+    [
+        ([0.0, 0.0, 0.0, 0.0], False),
+        ([-0.1, -0.2, -0.1, -0.3], False),
+        ([0.3, 0.2, 0.3, 0.2], True),  # every pair lost
+        ([0.4, -0.3, 0.1, -0.1], False),  # chance may do that
+        ([0.1], True),  # of one pair nothing can be told but which is less
+        ([-0.1], False),
+    ],
+)
+def test_an_epoch_is_worse_only_by_more_than_chance(moved: list[float], worse: bool) -> None:
+    best = torch.tensor([1.0, 2.0, 0.5, 3.0])[: len(moved)]
+    assert is_worse(best + torch.tensor(moved), best) is worse
+
+
+def test_a_row_s_loss_is_the_mean_of_its_own_tokens() -> None:
+    logits = torch.randn(5, 7)
+    wanted, labels = torch.tensor([1, 2, 3, 4, 5]), torch.full((2, 6), -100)
+    labels[0, 3:5], labels[1, 1:4] = wanted[:2], wanted[2:]
+    each = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
+    assert torch.allclose(row_losses(logits, wanted, labels), torch.stack([each[:2].mean(), each[2:].mean()]))
