@@ -29,7 +29,7 @@ def test_the_pages_benchmark_reports_every_measure(tmp_path: Path) -> None:
 
 def test_the_serving_benchmark_measures_skips_and_goes_on(tmp_path: Path) -> None:
     model, out = make_tiny(tmp_path / "tiny", context=1024), tmp_path / "serve.json"
-    options = ["--only=generate,llama.cpp,rapport", "--streams=1,2", "--new-tokens=6", "--repeats=2"]
+    options = ["--only=generate,llama.cpp,rapport", "--streams=1,2", "--new-tokens=6", "--repeats=1"]
     command = [sys.executable, "bench/serve.py", f"--model={model}", *options, f"--json={out}"]
     done = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True, timeout=120)
     rows = {(row["engine"], row["streams"]): row for row in json.loads(out.read_text())["rows"]}
