@@ -17,7 +17,6 @@ from chatui.engine.stock import Stock
 from chatui.needs import LoadedVersion
 
 log = logging.getLogger("rapport.engine")
-FORMS = ("auto", "float32", "bfloat16", "int8", "int4")
 MOST_RISE = 0.015  # nats a token on the exam, so that 0.02 holds elsewhere
 _MOST_APART = 0.25  # nats between the losses of a token; rounding moves them by a tenth of that, a fault by more
 _PACK_UP_TO = 2_000_000_000  # parameters; a pack stands beside the weights in bfloat16, and takes half as much again

@@ -124,14 +124,6 @@ class LocalEngine:
             one = next(iter(self._served.values()), None)
         return len(one.template.encode(text)) if one else None
 
-    def forms(self) -> dict[int, tuple[str, float]]:
-        """Tell for each version that serves in which form it is computed, and what that costs in nats a token."""
-        with self._lock:
-            return {
-                n: (one.fitted.network.form if one.fitted.network else "one by one", one.fitted.rise)
-                for n, one in self._served.items()
-            }
-
     def begin(
         self,
         messages: Sequence[tuple[str, str]],
