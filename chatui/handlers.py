@@ -41,15 +41,9 @@ class Handlers:
     # --- the chat
 
     async def load(self, request: gr.Request) -> AsyncIterator[Parts]:
-        """A tab opened: show the conversation in its address, or a new one."""
-        asked = request.query_params.get("c") or None
-        try:
-            if asked:
-                await in_thread(self.ask(self.store.opening), asked)
-        except gr.Error as error:
-            gr.Warning(sentence(error), title="")
-            asked = None
-        look = self.tabs.open(request.session_hash or "", asked)
+        """A tab opened: show the conversation in its address, or a new one; what was done before this came stands."""
+        session = request.session_hash or ""
+        look = self.tabs.again(session) if self.tabs.knows(session) else await self._arrived(request)
         async for parts in self._tail(request, look):
             yield parts
 
@@ -117,7 +111,7 @@ class Handlers:
             yield SKIP, SKIP, SKIP, SKIP
             return
         session = request.session_hash or ""
-        look = self.tabs.get(session)
+        look = self.tabs.get(session) if self.tabs.knows(session) else await self._arrived(request)
         conversation = look.conversation_id
         try:
             if self.replies.engine.state().phase == "loading":
@@ -289,6 +283,17 @@ class Handlers:
         composer = gr.update(submit_btn=not beside["running"], stop_btn=beside["running"])
         return rows, beside, composer, self.views.list(look)
 
+    async def _arrived(self, request: gr.Request) -> Look:
+        """Open a tab's first view. A quick hand's message may be here before the event that a tab opened."""
+        asked = request.query_params.get("c") or None
+        try:
+            if asked:
+                await in_thread(self.ask(self.store.opening), asked)
+        except gr.Error as error:
+            gr.Warning(sentence(error), title="")
+            asked = None
+        return self.tabs.open(request.session_hash or "", asked)
+
     def _chat(self, look: Look, tail: bool, problem: str) -> tuple[Any, dict[str, Any]]:
         try:
             rows, beside = self.views.chat(look, tail)
@@ -337,6 +342,9 @@ class Handlers:
         session = request.session_hash or ""
         writing = self._live(look)
         parts = await in_thread(self.parts, look, True)
+        if self.tabs.get(session).epoch != look.epoch:  # drawn after what the tab has moved on to, it would hide that
+            yield SKIP, SKIP, SKIP, SKIP
+            return
         yield parts
         if not writing:
             return

@@ -38,6 +38,10 @@ class Tabs:
         """Return what a tab looks at."""
         return self._looks.get(session, Look())
 
+    def knows(self, session: str) -> bool:
+        """Tell whether anything was opened in this tab."""
+        return session in self._looks
+
     def open(self, session: str, conversation_id: str | None, opening: Opening | None = None) -> Look:
         """Turn a tab to another conversation, or to a new one that will be opened with `opening`."""
         look = self.get(session)

@@ -1,0 +1,69 @@
+"""A message that comes before the event that its tab opened: nothing of it may vanish from the page."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import SimpleNamespace
+
+from chatui.engine.protocol import Sampling
+from chatui.handlers import Handlers
+from chatui.replies import Replies
+from chatui.temporary import TemporaryChats
+from chatui.views import Views
+from feedback.store import Store
+from tests.chatui.scripted import ScriptedEngine
+
+
+def handlers_of(store: Store) -> Handlers:
+    store.add_base("tiny")
+    engine, sampling = ScriptedEngine(["Yes."]), Sampling()
+    replies, temporary = Replies(store, engine, sampling), TemporaryChats(engine, sampling, 600.0)
+    learner = SimpleNamespace(outlook=lambda: "")
+    watch = SimpleNamespace(notice="")
+    return Handlers(store, replies, Views(store, replies, engine, watch, learner, temporary), temporary)
+
+
+def tab(address: str | None = None) -> SimpleNamespace:
+    return SimpleNamespace(session_hash="tab", query_params={"c": address} if address else {})
+
+
+async def last(events: AsyncIterator[tuple]) -> dict:
+    """Return what stands beside the messages when the handler is done."""
+    drawn = [parts[1] async for parts in events]
+    return [beside for beside in drawn if "msgs" in beside][-1]
+
+
+def test_a_tab_that_opens_late_shows_what_was_sent_from_it(store: Store) -> None:
+    handlers = handlers_of(store)
+
+    async def visit() -> tuple[dict, dict]:
+        sent = await last(handlers.send("hello", False, tab()))
+        return sent, await last(handlers.load(tab()))
+
+    sent, opened = asyncio.run(visit())
+    assert [m["role"] for m in opened["msgs"]] == ["user", "assistant"]
+    assert opened["conv"] == sent["conv"]
+
+
+def test_what_is_sent_first_goes_to_the_conversation_in_the_address(store: Store) -> None:
+    handlers = handlers_of(store)
+    before = store.new_conversation()
+
+    async def visit() -> tuple[dict, dict]:
+        sent = await last(handlers.send("hello", False, tab(before)))
+        return sent, await last(handlers.load(tab(before)))
+
+    sent, opened = asyncio.run(visit())
+    assert sent["conv"] == opened["conv"] == before
+    assert len(opened["msgs"]) == 2
+
+
+def test_a_view_that_the_tab_has_left_is_not_drawn_over_the_next(store: Store) -> None:
+    handlers = handlers_of(store)
+    first, second = store.new_conversation(), store.new_conversation()
+
+    async def visit() -> list[tuple]:
+        left = handlers.tabs.open("tab", first)
+        handlers.tabs.open("tab", second)
+        return [parts async for parts in handlers._tail(tab(), left)]
+
+    assert all("conv" not in parts[1] for parts in asyncio.run(visit()))
