@@ -44,7 +44,8 @@ VALIDATION_SHARE = 0.1
 class TrainingPair:
     """Prompt messages and the completion to learn, with where they came from.
 
-    `ends`: the end of turn carries loss too. `correction_id` names the wording, None for the reply's own.
+    `ends`: the end of turn carries loss too. `correction_id` names the wording, None for the reply's own. Not `good`:
+    the completion is to become less likely, and `instead` is what was said to be right in its place, if anything was.
     """
 
     message_id: str
@@ -55,6 +56,8 @@ class TrainingPair:
     kind: str
     correction_id: int | None = None
     weight: float = 1.0
+    good: bool = True
+    instead: str | None = None
 
 
 def judge(feedback: Feedback) -> str:
