@@ -27,7 +27,7 @@ types: setup
 	$(BIN)/mypy app.py chatui feedback finetune
 
 test: lint types
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 clean:
 	rm -rf $(VENV)
