@@ -139,8 +139,9 @@ def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
 def _gather(session: Session, ids: Sequence[str], silent: set[str]) -> Iterator[Feedback]:
     messages = {m.id: m for m in in_batches(session, Message, Message.id, ids)}
     replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
-    corrections, reviews = current_corrections(session, ids), current_reviews(session, ids)
     choices = _choices(session, ids)
+    beaten = {other for chosen in choices.values() for other in chosen.won}
+    corrections, reviews = current_corrections(session, ids), current_reviews(session, list(beaten.union(ids)))
     thumbs: dict[str, list[Rating]] = {}
     for rating in in_batches(session, Rating, Rating.message_id, ids):
         if rating.value != 0:
@@ -174,10 +175,20 @@ def _gather(session: Session, ids: Sequence[str], silent: set[str]) -> Iterator[
             verdict=review.verdict if review else None,
             chosen_by=tuple(sorted(chosen.by)),
             discarded_by=tuple(sorted(chosen.against)),
-            beat={other: by_id[other].content for other, won in chosen.won.items() if won > 0},
+            beat={
+                other: by_id[other].content
+                for other, won in chosen.won.items()
+                if won > 0 and _teaches(by_id[other], reviews.get(other))
+            },
             corrected_by=correction.author_id if correction else None,
             source=conversations[message.conversation_id].source,
         )
+
+
+def _teaches(message: Message, review: Review | None) -> bool:
+    """Tell whether a reply may stand as the worse of two: it ended with some text, and no reviewer forbids it."""
+    said = message.status in ("complete", "stopped") and bool(message.content.strip())
+    return said and (review is None or review.verdict != "rejected")
 
 
 def _wordings(session: Session, replies: Iterable[Reply]) -> dict[int, str]:

@@ -78,7 +78,8 @@ class Feedback:
 
     `prompt` is what the model was given, in the wording it was given; for an imported reply, the
     messages above it. `ratings` maps rater to +1 / -1. Who chose it over a sibling is in `chosen_by`, who chose a
-    sibling or found both bad in `discarded_by`; `beat` maps the siblings that most chose it over to what they say.
+    sibling or found both bad in `discarded_by`; `beat` maps the siblings that most chose it over to what they say,
+    those left out that may not teach.
     `changed_at` is the newest of thumb, correction, choice and a reviewer's approval; of a reply without any, the
     time it was written.
     """
