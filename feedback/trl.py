@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from feedback.judging import GOOD, judge, opinions
+from feedback.judging import GOOD, opinions
 from feedback.records import Feedback
 
 TRL_FORMATS = ("sft", "kto", "dpo")
@@ -39,10 +39,10 @@ def _kto(feedback: Feedback) -> Iterator[dict[str, Any]]:
 
 
 def _dpo(feedback: Feedback) -> Iterator[dict[str, Any]]:
-    for opinion in opinions(feedback):
-        if opinion.rule == "corrected" and opinion.instead is not None:
-            yield {"chosen": _reply(opinion.instead), "rejected": _reply(opinion.text)}
-    if judge(feedback) == "reviewer_rejected" or not feedback.content.strip():
+    good, *own = opinions(feedback)
+    if own and own[0].rule in ("corrected", "corrected_but_liked"):  # liked or not, the correction is better
+        yield {"chosen": _reply(good.text), "rejected": _reply(own[0].text)}
+    if good.rule == "reviewer_rejected" or not feedback.content.strip():
         return
     for text in feedback.beat.values():
         yield {"chosen": _reply(feedback.content), "rejected": _reply(text)}
