@@ -78,6 +78,17 @@ def test_a_judged_comparison_says_the_same_here_and_in_a_file(
     assert rules(empty) == said
 
 
+def test_a_comparison_that_another_person_judged_is_that_persons_choice_alone(store: Store) -> None:
+    store.add_base("tiny")
+    with store.writing() as session:
+        person(session, "ben")
+    one, _, left, right = store.begin_comparison(store.new_conversation(), None, "Which?", (0, {}, []), (0, {}, []))
+    store.end_reply(left, "L", "complete", "end")
+    store.end_reply(right, "R", "complete", "end")
+    store.judge_comparison(one, "left", rater="ben")
+    assert [(f.chosen_by, f.discarded_by) for f in store.feedback()] == [(("ben",), ()), ((), ("ben",))]
+
+
 def test_a_choice_is_new_since_it_was_made(store: Store, two: tuple[str, str]) -> None:
     before = now()
     store.prefer(two[1], two[0])

@@ -43,7 +43,7 @@ def test_another_script_or_language_is_told(prompt: str, reply: str) -> None:
         ("How do you say that in Chinese?", CHINESE),
         ("翻译成英文:这盏灯在桌子上", ENGLISH),
         (
-            "写一个 Python 函数",
+            "写一个函数,谢谢",
             "```python\ndef lamp(table):\n    return table.glass\n```\n这个函数返回桌子上的灯,希望对你有帮助,谢谢。",
         ),
         ("这是什么?", "NASA"),  # too short to tell
