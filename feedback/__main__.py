@@ -1,4 +1,4 @@
-"""python -m feedback import FILE | export FILE | stats [--json]"""
+"""python -m feedback import FILE | export FILE [--format own|sft|kto|dpo] | stats [--json]"""
 
 import argparse
 import json
@@ -8,7 +8,8 @@ from pathlib import Path
 from feedback.errors import RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
-from feedback.transfer import export_file, import_file
+from feedback.transfer import OWN, export_file, import_file
+from feedback.trl import TRL_FORMATS
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,6 +37,9 @@ def _parser() -> argparse.ArgumentParser:
             command.add_argument("--json", action="store_true", help="print one JSON object")
         else:
             command.add_argument("file", type=Path)
+        if name == "export":
+            forms = "own: all there is, one conversation a line; sft, kto, dpo: what is good and bad, as rows for TRL"
+            command.add_argument("--format", choices=(OWN, *TRL_FORMATS), default=OWN, help=f"{forms} (default: own)")
         DataSettings.add_to(command)
     return parser
 
@@ -49,7 +53,7 @@ def _import(store: Store, args: argparse.Namespace) -> int:
 
 
 def _export(store: Store, args: argparse.Namespace) -> int:
-    print(f"{export_file(store, args.file)} lines written to {args.file}.")
+    print(f"{export_file(store, args.file, args.format)} lines written to {args.file}.")
     return 0
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import func, select
+from sqlalchemy import func, insert, select
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput, NotFound
@@ -16,9 +16,11 @@ from feedback.schema import (
     RUN_ENDED,
     RUN_OPEN,
     Dataset,
+    HeldOutPrompt,
     ModelVersion,
     Promotion,
     PromotionShare,
+    RejectedReply,
     Run,
     Split,
     TrainingPair,
@@ -84,15 +86,35 @@ class Learning(Sessions):
     # --- datasets
 
     def freeze_dataset(
-        self, run_id: int, rule: dict[str, Any], counts: dict[str, Any], pairs: Sequence[PairRow], cut: datetime
+        self,
+        run_id: int,
+        rule: dict[str, Any],
+        counts: dict[str, Any],
+        pairs: Sequence[PairRow],
+        cut: datetime,
+        rejected: Sequence[tuple[str, str]] = (),
     ) -> int:
-        """Keep the list of pairs of one run; `cut` is the instant the record was read. Return the id."""
+        """Keep the list of pairs of one run, and each rejected reply's id with its rule; return the dataset's id.
+
+        `cut` is the instant the record was read.
+        """
         with self.writing() as session:
             dataset = Dataset(run_id=run_id, rule=rule, counts=counts, created_at=cut)
             session.add(dataset)
             session.flush()
-            session.add_all(TrainingPair(dataset_id=dataset.id, **vars(pair)) for pair in pairs)
+            if pairs:
+                session.execute(insert(TrainingPair), [{"dataset_id": dataset.id, **vars(pair)} for pair in pairs])
+            if rejected:
+                lines = [{"dataset_id": dataset.id, "message_id": reply, "rule": why} for reply, why in rejected]
+                session.execute(insert(RejectedReply), lines)
             return dataset.id
+
+    def rejections(self, message_id: str) -> list[tuple[int, str]]:
+        """List the runs whose datasets rejected a text of the reply, with the rule, oldest first."""
+        with self.reading() as session:
+            query = select(Dataset.run_id, RejectedReply.rule).join(Dataset, Dataset.id == RejectedReply.dataset_id)
+            query = query.where(RejectedReply.message_id == message_id).order_by(RejectedReply.id)
+            return [(run, rule) for run, rule in session.execute(query)]
 
     def splits(self, conversation_ids: Sequence[str]) -> dict[str, str]:
         """Map those of the conversations that have been in a dataset to `train` or `held_out`."""
@@ -104,6 +126,21 @@ class Learning(Sessions):
         """Fix the side of conversations that are in a dataset for the first time."""
         with self.writing() as session:
             session.add_all(Split(conversation_id=k, split=v) for k, v in new.items())
+
+    def held_out_prompts(self) -> list[tuple[str, str, bytes]]:
+        """List the prompts that are held out: conversation, digest, and what their near-duplicates are told by."""
+        with self.reading() as session:
+            rows = session.scalars(select(HeldOutPrompt).order_by(HeldOutPrompt.digest))
+            return [(row.conversation_id, row.digest, row.signature) for row in rows]
+
+    def hold_out_prompts(self, prompts: Sequence[tuple[str, str, bytes]]) -> None:
+        """Remember prompts as `held_out_prompts` lists them; those known already stay as they are."""
+        with self.writing() as session:
+            known = set(session.scalars(select(HeldOutPrompt.digest)))
+            for conversation, digest, signature in prompts:
+                if digest not in known:
+                    known.add(digest)
+                    session.add(HeldOutPrompt(digest=digest, conversation_id=conversation, signature=signature))
 
     def learned_until(self) -> datetime | None:
         """Return up to when feedback is in a dataset that made a version, None before the first."""

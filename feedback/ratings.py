@@ -1,6 +1,6 @@
-"""Verbs on what people think of replies: thumbs, corrections, preferences, and the feedback they add up to."""
+"""Verbs on what people think of replies: thumbs, corrections, preferences."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
@@ -8,8 +8,7 @@ from sqlalchemy import ColumnElement, Select, and_, func, or_, select
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
-from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, newest_reviews
-from feedback.records import Feedback
+from feedback.messages import check_text, current_corrections, find
 from feedback.schema import (
     LOCAL,
     Conversation,
@@ -19,8 +18,6 @@ from feedback.schema import (
     Preference,
     Rating,
     RatingEvent,
-    Reply,
-    Review,
     now,
 )
 from feedback.sessions import Sessions
@@ -77,16 +74,6 @@ class Ratings(Sessions):
             if chosen.id == rejected.id or chosen.parent_id != rejected.parent_id:
                 raise BadInput("A preference needs two different replies to the same message.")
             session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater))
-
-    def feedback(self, since: datetime | None = None) -> Iterable[Feedback]:
-        """Yield every reply that has a thumb, a correction or a reviewer's approval now, oldest conversation first.
-
-        `since` leaves out replies of which all these are older.
-        """
-        with self.reading() as session:
-            ids = _replies_with_feedback(session, since)
-            for start in range(0, len(ids), 200):
-                yield from _gather(session, ids[start : start + 200])
 
     def stats(self) -> dict[str, Any]:
         """Count what the record holds; an export imported into an empty data dir gives the same counts."""
@@ -208,77 +195,3 @@ def _count_corrections(session: Session, messages: Select[str]) -> int:
     query = select(func.count()).select_from(Correction)
     query = query.where(Correction.id.in_(newest_corrections()), Correction.text.is_not(None))
     return session.scalar(query.where(Correction.message_id.in_(messages))) or 0
-
-
-def _replies_with_feedback(session: Session, since: datetime | None) -> list[str]:
-    rated = select(Rating.message_id).where(Rating.value != 0)
-    corrected = select(Correction.message_id).where(Correction.text.is_not(None))
-    approved = select(Review.message_id).where(Review.id.in_(newest_reviews()), Review.verdict == "approved")
-    if since is not None:
-        rated = rated.where(Rating.updated_at > since)
-        approved = approved.where(Review.created_at > since)
-        corrected = corrected.where(Correction.created_at > since)
-    query = (
-        select(Message.id)
-        .join(Conversation, Conversation.id == Message.conversation_id)
-        .where(Message.id.in_(rated.union(corrected, approved)), Conversation.deleted_at.is_(None))
-        .order_by(Conversation.created_at, Conversation.id, Message.seq)
-    )
-    return list(session.scalars(query))
-
-
-def _gather(session: Session, ids: Sequence[str]) -> Iterable[Feedback]:
-    messages = {m.id: m for m in in_batches(session, Message, Message.id, ids)}
-    replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
-    corrections, reviews = current_corrections(session, ids), current_reviews(session, ids)
-    thumbs: dict[str, list[Rating]] = {}
-    for rating in in_batches(session, Rating, Rating.message_id, ids):
-        if rating.value != 0:
-            thumbs.setdefault(rating.message_id, []).append(rating)
-    conversation_ids = list({m.conversation_id for m in messages.values()})
-    by_id = {m.id: m for m in in_batches(session, Message, Message.conversation_id, conversation_ids)}
-    wordings = _wordings(session, replies.values())
-    for message_id in ids:
-        message, reply, correction = messages[message_id], replies.get(message_id), corrections.get(message_id)
-        ratings, review = thumbs.get(message_id, []), reviews.get(message_id)
-        approved = [review.created_at] if review and review.verdict == "approved" else []
-        if not ratings and correction is None and not approved:
-            continue  # the correction that brought it here was taken back
-        yield Feedback(
-            message_id=message.id,
-            conversation_id=message.conversation_id,
-            prompt=_prompt(message, reply, by_id, wordings),
-            content=message.content,
-            status=message.status,
-            finish=message.finish,
-            version=reply.version if reply else None,
-            ratings={r.rater_id: r.value for r in ratings},
-            reasons=tuple(sorted({reason for r in ratings for reason in r.reasons})),
-            correction=correction.text if correction else None,
-            correction_id=correction.id if correction else None,
-            changed_at=max(
-                [r.updated_at for r in ratings] + ([correction.created_at] if correction else []) + approved
-            ),
-            verdict=review.verdict if review else None,
-        )
-
-
-def _wordings(session: Session, replies: Iterable[Reply]) -> dict[int, str]:
-    used = [part["correction"] for reply in replies for part in reply.prompt if "correction" in part]
-    return {c.id: c.text or "" for c in in_batches(session, Correction, Correction.id, used)}
-
-
-def _prompt(
-    message: Message, reply: Reply | None, by_id: dict[str, Message], wordings: dict[int, str]
-) -> tuple[tuple[str, str], ...]:
-    if reply is not None:
-        return tuple(
-            (by_id[part["message"]].role, wordings.get(part.get("correction", 0), by_id[part["message"]].content))
-            for part in reply.prompt
-        )
-    above: list[tuple[str, str]] = []
-    parent = message.parent_id
-    while parent is not None:
-        above.append((by_id[parent].role, by_id[parent].content))
-        parent = by_id[parent].parent_id
-    return tuple(above[::-1])

@@ -74,11 +74,14 @@ class Opening:
 
 @dataclass(frozen=True)
 class Feedback:
-    """A reply that somebody thumbed or corrected, with all that a training pair needs to know about it.
+    """A reply that somebody thinks something of, with all that a training pair needs to know about it.
 
     `prompt` is what the model was given, in the wording it was given; for an imported reply, the
-    messages above it. `ratings` maps rater to +1 / -1; `changed_at` is the newest of thumb, correction
-    and a reviewer's approval.
+    messages above it. `ratings` maps rater to +1 / -1. Who chose it over a sibling is in `chosen_by`, who chose a
+    sibling or found both bad in `discarded_by`; `beat` maps the siblings that most chose it over to what they say,
+    those left out that may not teach.
+    `changed_at` is the newest of thumb, correction, choice and a reviewer's approval; of a reply without any, the
+    time it was written.
     """
 
     message_id: str
@@ -94,6 +97,11 @@ class Feedback:
     correction_id: int | None
     changed_at: datetime
     verdict: str | None = None  # a reviewer's: approved or rejected
+    chosen_by: tuple[str, ...] = ()
+    discarded_by: tuple[str, ...] = ()
+    beat: dict[str, str] = field(default_factory=dict)
+    corrected_by: str | None = None
+    source: str = "chat"  # chat or import
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
 from feedback.formats import VERDICTS
+from feedback.harvest import spoken_against
 from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, newest_reviews
 from feedback.ratings import newest_corrections, person, put_correction, ratable
 from feedback.records import ReviewItem, Thumb
@@ -182,12 +183,8 @@ def _is(kind: str) -> ColumnElement[bool]:
         return and_(or_(_thumbed(1), approved), _thumbed(-1))  # an approval teaches like a thumb up
     if kind == "corrected":
         return corrected
-    against = or_(
-        exists().where(Signal.message_id == Message.id, Signal.kind.in_(("regenerated", "stopped"))),
-        exists().where(Signal.message_id == Message.parent_id, Signal.kind == "edited"),
-    )
     contradicted = and_(_thumbed(1), or_(corrected, Message.finish == "length"))
-    return or_(and_(against, not_(_thumbed(-1)), not_(corrected)), contradicted)
+    return or_(and_(spoken_against(), not_(_thumbed(-1)), not_(corrected)), contradicted)
 
 
 def _narrowed(wanted: ReviewFilter) -> Iterable[ColumnElement[bool]]:

@@ -256,7 +256,7 @@ class Dataset(Base):
 
 
 class TrainingPair(Base):
-    """One usable reply in one dataset. Kind: correction, approved or thumb_up; split: train, validation or held_out."""
+    """One text of a reply in one dataset. Kind: see `judging.GOOD` and `BAD`; split: train, validation or held_out."""
 
     __tablename__ = "training_pairs"
     __table_args__ = (Index("ix_training_pairs_dataset_split", "dataset_id", "split"),)
@@ -267,6 +267,28 @@ class TrainingPair(Base):
     kind: Mapped[str]
     weight: Mapped[float] = mapped_column(Float)
     split: Mapped[str]
+
+
+class RejectedReply(Base):
+    """A reply that gave one dataset no pair, or one pair fewer, and the rule that rejected it."""
+
+    __tablename__ = "rejected_replies"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    dataset_id: Mapped[int] = mapped_column(ForeignKey("datasets.id"), index=True)
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
+    rule: Mapped[str]
+
+
+class HeldOutPrompt(Base):
+    """A prompt that was held out once: whoever asks it again, in nearly these words, is held out too, for good.
+
+    `digest` is of its words, `signature` their MinHash; the words themselves are not kept.
+    """
+
+    __tablename__ = "held_out_prompts"
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"), index=True)
+    signature: Mapped[bytes]
 
 
 class Split(Base):

@@ -125,6 +125,11 @@ class DataSettings(Settings):
         return self.data_dir / "runs"
 
     @property
+    def checks_file(self) -> Path:
+        """What is known of each text that may be trained on; may be deleted at any time."""
+        return self.data_dir / "checks.db"
+
+    @property
     def lock_file(self) -> Path:
         """Held by the one run that may be under way."""
         return self.data_dir / "retrain.lock"

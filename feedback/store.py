@@ -10,6 +10,7 @@ from feedback.comparisons import Comparisons
 from feedback.conversations import Conversations
 from feedback.database import Database
 from feedback.exchange import Exchange
+from feedback.harvest import Harvest
 from feedback.learning import Learning
 from feedback.permission import Permissions
 from feedback.personas import Personas
@@ -19,7 +20,7 @@ from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
 
 
-class Store(Permissions, Conversations, Personas, Turns, Comparisons, Ratings, Reviews, Learning, Exchange):
+class Store(Permissions, Conversations, Personas, Turns, Comparisons, Ratings, Harvest, Reviews, Learning, Exchange):
     """The record of one data dir (or one database)."""
 
     @classmethod

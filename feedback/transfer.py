@@ -6,7 +6,9 @@ from pathlib import Path
 from feedback.errors import BadInput
 from feedback.formats import BadLine, Incoming, line_of, read_lines
 from feedback.store import Store
+from feedback.trl import trl_lines
 
+OWN = "own"
 _BATCH = 200  # lines in one transaction
 
 
@@ -39,8 +41,12 @@ def import_file(store: Store, path: Path) -> ImportReport:
     return report
 
 
-def export_file(store: Store, path: Path) -> int:
-    """Write every conversation in our own format, under a temporary name until it is whole; return the lines."""
+def export_file(store: Store, path: Path, form: str = OWN) -> int:
+    """Write every conversation in our own format, or what is good and bad as rows for TRL (see `trl.py`).
+
+    Under a temporary name until it is whole; returns the number of lines.
+    """
+    lines = map(line_of, store.give_out()) if form == OWN else trl_lines(store.feedback(), form)
     count = 0
     # A pipe or a device: nothing to rename, and what /dev/stdout leads to is not ours to replace.
     special = path.is_relative_to("/dev") or (path.exists() and not path.is_file())
@@ -48,8 +54,8 @@ def export_file(store: Store, path: Path) -> int:
     partial = target if special else target.with_name(target.name + ".partial")
     try:
         with partial.open("a" if special else "w", encoding="utf-8") as out:
-            for incoming in store.give_out():
-                out.write(line_of(incoming))
+            for line in lines:
+                out.write(line)
                 count += 1
         if not special:
             partial.replace(target)

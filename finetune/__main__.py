@@ -1,4 +1,4 @@
-"""python -m finetune retrain | versions | runs | promote N | rollback"""
+"""python -m finetune retrain | pairs | versions | runs | promote N | rollback"""
 
 import argparse
 import json
@@ -14,7 +14,7 @@ from feedback.errors import Busy, RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune.lock import declare_dead_runs
-from finetune.settings import ScheduleSettings, TrainSettings
+from finetune.settings import PairSettings, ScheduleSettings, TrainSettings
 
 PROMOTED, FAILED, REFUSED, NOT_ENOUGH, LOCKED = 0, 1, 3, 4, 75
 
@@ -56,6 +56,22 @@ def _retrain(data: DataSettings, args: argparse.Namespace) -> int:
 def _last_line(code: int, verdict: str, reason: str, run: int | None = None, version: int | None = None) -> int:
     print(json.dumps({"run": run, "version": version, "verdict": verdict, "reason": reason}, ensure_ascii=False))
     return code
+
+
+def _pairs(data: DataSettings, args: argparse.Namespace) -> int:
+    from finetune.explain import explained, explanation, look, template_of, token_lines, token_rows
+
+    store, template = Store.open(data.database), template_of(data)
+    built = look(store, data, template, PairSettings.given(args))
+    if args.tokens is not None:
+        found = token_rows(store, built, template, args.tokens)
+        lines = [json.dumps(found, ensure_ascii=False)] if args.json else token_lines(found)
+    else:
+        told = explained(built)
+        lines = [json.dumps(told)] if args.json else explanation(told)
+    for line in lines:
+        print(line)
+    return 0
 
 
 def _versions(data: DataSettings, args: argparse.Namespace) -> int:
@@ -107,7 +123,14 @@ def _rollback(data: DataSettings, args: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"retrain": _retrain, "versions": _versions, "runs": _runs, "promote": _promote, "rollback": _rollback}
+_COMMANDS = {
+    "retrain": _retrain,
+    "pairs": _pairs,
+    "versions": _versions,
+    "runs": _runs,
+    "promote": _promote,
+    "rollback": _rollback,
+}
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -117,6 +140,14 @@ def _parser() -> argparse.ArgumentParser:
     retrain.add_argument("--force", action="store_true", help="do not wait for enough feedback; the gate still decides")
     TrainSettings.add_to(retrain)
     ScheduleSettings.add_to(retrain)
+    pairs = commands.add_parser("pairs", help="say what a run would learn from now; writes nothing")
+    view = pairs.add_mutually_exclusive_group(required=True)
+    view.add_argument(
+        "--explain", action="store_true", help="the rules with what each took or rejected, splits, weights"
+    )
+    view.add_argument("--tokens", metavar="MESSAGE_ID", help="which tokens of a reply's row carry loss")
+    pairs.add_argument("--json", action="store_true", help="print JSON")
+    PairSettings.add_to(pairs)
     for name, text in (("versions", "list the versions"), ("runs", "list the runs")):
         commands.add_parser(name, help=text).add_argument("--json", action="store_true", help="print JSON")
     promote = commands.add_parser("promote", help="serve a version, whatever the gate said of it")

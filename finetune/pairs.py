@@ -1,43 +1,60 @@
-"""From the record to training pairs: which replies teach, which rule rejected the others, who is held out.
+"""From the record to training pairs: which texts teach, how much, and which rule rejected the others.
 
-Rules, in the order in which they are asked; every reply with feedback is counted under exactly one:
-
-| rule | takes or rejects |
-|---|---|
-| reviewer_rejected | rejects: a reviewer said that it must not teach |
-| correction | takes what the reply should have said, as if the model had said it |
-| approved | takes the reply as it is: a reviewer said so, whatever the thumbs |
-| thumb_up | takes the reply as it is |
-| disputed | rejects: raters disagree, none outweighs the other |
-| thumb_down | rejects: nobody said what would have been right |
-| unfinished | rejects: the reply was interrupted, or is still being written |
-| empty | rejects: nothing but white space to learn |
-| template_refuses | rejects: the model's chat template does not take the messages |
-| too_long | rejects: more tokens than are trained on |
-| duplicate | rejects: the same prompt and completion were taken already |
+A reply gives up to two texts, its correction and its own words; each is counted under exactly one rule of RULES.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import islice
+from typing import TYPE_CHECKING
 
+import numpy as np
+
+from feedback.judging import BAD, GOOD, Opinion, opinions, votes
 from feedback.records import Feedback
-from finetune.model import ChatTemplate, TemplateRefuses
+from feedback.schema import now
+from finetune.alike import Signature, alike, digest
+from finetune.checks import Check, Checks
+from finetune.settings import PairSettings
+from finetune.splits import HELD_OUT_SHARE as HELD_OUT_SHARE
+from finetune.splits import Question
+from finetune.weights import weight
 
-TAKES = ("correction", "approved", "thumb_up")
-REJECTS = (
-    "reviewer_rejected",
-    "disputed",
-    "thumb_down",
-    "unfinished",
-    "empty",
-    "template_refuses",
-    "too_long",
-    "duplicate",
-)
-HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 0.15
-VALIDATION_SHARE = 0.1
+if TYPE_CHECKING:
+    from pandas import DataFrame
+
+# In the order in which they are asked.
+REJECTS = {
+    "reviewer_rejected": "a reviewer said that it must not teach",
+    "disputed": "raters disagree, and none outweighs the other",
+    "corrected_but_liked": "the own words of a corrected reply that people liked all the same",
+    "unfinished": "the reply was interrupted, or is still being written",
+    "empty": "nothing but white space",
+    "template_refuses": "the model's chat template does not take the messages",
+    "too_long": "more tokens than are trained on",
+    "repetition": "goes round in circles (good texts alone)",
+    "language": "answers in another language than it was asked in (of good replies that no reviewer approved)",
+    "contradiction": "the same words to the same prompt were called good and bad elsewhere, at least as often",
+    "duplicate": "a prompt and text nearly the same were taken already",
+    "rater_share": "more of one person's feedback than may count, once five have rated",
+    "both_sides": "asks what is held out and, in the same or another conversation, what is trained on",
+}
+TAKES = {
+    "correction": "what the reply should have said, as if the model had said it",
+    "chosen": "was chosen over another reply to the same message",
+    "approved": "a reviewer said that it may teach, whatever the thumbs",
+    "thumb_up": "thumbs up outweigh",
+    "kept": "nobody rated it, and the talk went on from it (only with --kept-replies)",
+    "corrected": "the own words of a corrected reply, to become less likely",
+    "thumb_down": "thumbs down outweigh: to become less likely",
+    "discarded": "another reply was chosen over it, or both were found bad: to become less likely",
+}
+RULES = {**TAKES, **REJECTS}
+ALIKE = 0.85  # share of words and pairs of words, of the prompt and of the text, from which on two pairs are one
+RATERS = 5  # people who must have rated before a share is all that one of them gets
+_BATCH = 256  # texts checked at a time
 
 
 @dataclass(frozen=True)
@@ -60,93 +77,188 @@ class TrainingPair:
     instead: str | None = None
 
 
-def judge(feedback: Feedback) -> str:
-    """Name the rule that takes or rejects a reply, as far as the record alone can tell."""
-    vote = sum(feedback.ratings.values())
-    approved = feedback.verdict == "approved"
-    if feedback.verdict == "rejected":
-        return "reviewer_rejected"
-    if feedback.correction is not None:
-        return "correction" if feedback.correction.strip() else "empty"
-    if vote == 0 and not approved:
-        return "disputed"
-    if vote < 0 and not approved:
-        return "thumb_down"
-    if feedback.status not in ("complete", "stopped"):
-        return "unfinished"
-    takes = "approved" if approved else "thumb_up"
-    return takes if feedback.content.strip() else "empty"
+@dataclass(frozen=True)
+class Choice:
+    """The usable pairs of a record, how many texts each rule took or rejected, and which reply it rejected.
+
+    `questions` tell what the conversations of the pairs ask, for the split.
+    """
+
+    pairs: list[TrainingPair]
+    counts: dict[str, int]
+    rejected: list[tuple[str, str]]
+    questions: list[Question]
 
 
-def pair_of(feedback: Feedback, kind: str) -> TrainingPair:
-    """Make the pair of a reply that `judge` takes."""
-    corrected = kind == "correction"
+@dataclass
+class _Taken:
+    """A pair as far as it got, with what the rules that compare pairs need to know."""
+
+    pair: TrainingPair
+    check: Check
+    raters: tuple[str, ...]  # who vouches for it; empty for an imported one
+    same: str  # digest of prompt and completion
+    rule: str = field(default="")  # that rejected it
+
+
+def pair_of(feedback: Feedback, opinion: Opinion, half_life_days: int, at: datetime) -> TrainingPair:
+    """Make the pair of a usable opinion on a reply, weighed as of `at`."""
+    corrected = opinion.rule == "correction"
+    age = (at - feedback.changed_at).days
     return TrainingPair(
         message_id=feedback.message_id,
         conversation_id=feedback.conversation_id,
         prompt=feedback.prompt,
-        completion=(feedback.correction or "") if corrected else feedback.content,
+        completion=opinion.text,
         ends=corrected or feedback.finish == "end",
-        kind=kind,
+        kind=opinion.rule,
         correction_id=feedback.correction_id if corrected else None,
+        weight=weight(opinion.rule, feedback.reasons, votes(feedback).values(), age, half_life_days),
+        good=opinion.rule in GOOD,
+        instead=opinion.instead,
     )
 
 
 def choose(
-    record: Iterable[Feedback], template: ChatTemplate, max_tokens: int
-) -> tuple[list[TrainingPair], dict[str, int]]:
-    """Return the usable pairs of a record, and how many replies each rule took or rejected."""
-    pairs: list[TrainingPair] = []
-    seen: set[tuple[object, ...]] = set()
-    counts = Counter(dict.fromkeys(TAKES + REJECTS, 0))
-    for feedback in record:
-        rule = judge(feedback)
-        if rule in TAKES:
-            pair = pair_of(feedback, rule)
-            rule = _refused_by(pair, template, max_tokens) or rule
-            if rule in TAKES and (pair.prompt, pair.completion) in seen:
-                rule = "duplicate"
-            if rule in TAKES:
-                seen.add((pair.prompt, pair.completion))
-                pairs.append(pair)
-        counts[rule] += 1
-    return pairs, dict(counts)
-
-
-def assign(conversation_ids: Iterable[str], known: Mapping[str, str]) -> dict[str, str]:
-    """Put conversations on a side, `train` or `held_out`; who is in `known` stays there.
-
-    New ones are held out, in the order of their hash, until an eighth of all is: never over 15 % and,
-    from seven conversations on, never under 5 %, as far as the known ones allow.
-    """
-    everyone = sorted(set(conversation_ids), key=_hash)
-    target = min(round(HELD_OUT_SHARE * len(everyone)), int(HELD_OUT_MOST * len(everyone)))
-    if len(everyone) >= 7:
-        target = max(target, 1)
-    missing = target - sum(known.get(c) == "held_out" for c in everyone)
-    sides: dict[str, str] = {}
-    for conversation in everyone:
-        if conversation in known:
-            sides[conversation] = known[conversation]
+    record: Iterable[Feedback],
+    checks: Checks,
+    settings: PairSettings,
+    most_tokens: int,
+    at: datetime | None = None,
+) -> Choice:
+    """Return what a record teaches; `most_tokens` is the model's context, `at` the instant that ages count to."""
+    at = at or now()
+    taken: list[_Taken] = []
+    counts = Counter(dict.fromkeys(RULES, 0))
+    rejected: list[tuple[str, str]] = []
+    for feedback, opinion, check in _checked(record, checks, rejected):
+        rule = _refused_by(opinion.rule, check, min(settings.max_tokens, most_tokens))
+        if rule:
+            rejected.append((feedback.message_id, rule))
         else:
-            sides[conversation] = "held_out" if missing > 0 else "train"
-            missing -= 1
-    return sides
+            pair = pair_of(feedback, opinion, settings.half_life_days, at)
+            same = digest([*(part for message in pair.prompt for part in message), pair.completion.strip()])
+            taken.append(_Taken(pair, check, _raters(feedback, opinion), same))
+    _contradictions(taken)
+    _duplicates([one for one in taken if not one.rule and one.pair.good])
+    _duplicates([one for one in taken if not one.rule and not one.pair.good])
+    _rater_shares([one for one in taken if not one.rule], settings.max_rater_share)
+    rejected += [(one.pair.message_id, one.rule) for one in taken if one.rule]
+    left = [one for one in taken if not one.rule]
+    counts.update(rule for _, rule in rejected)
+    counts.update(one.pair.kind for one in left)
+    return Choice(
+        pairs=[one.pair for one in left],
+        counts=dict(counts),
+        rejected=rejected,
+        questions=[
+            Question(one.pair.conversation_id, one.check.asked, one.check.question) for one in left if one.check.asked
+        ],
+    )
 
 
-def validation_part(train_ids: Iterable[str]) -> set[str]:
-    """Choose the training conversations that only steer a run (best checkpoint, early stopping)."""
-    ordered = sorted(set(train_ids), key=lambda c: _hash("validation " + c))
-    return set(ordered[: int(VALIDATION_SHARE * len(ordered))])
+def frame(pairs: Sequence[TrainingPair]) -> "DataFrame":
+    """Return the pairs as a pandas frame, one row each; `prompt` is a list of role and content."""
+    import pandas
+
+    columns = list(TrainingPair.__dataclass_fields__)
+    table = pandas.DataFrame([[getattr(pair, name) for name in columns] for pair in pairs], columns=columns)
+    table["prompt"] = [[{"role": role, "content": text} for role, text in prompt] for prompt in table["prompt"]]
+    return table.astype({"correction_id": "Int64"})
 
 
-def _refused_by(pair: TrainingPair, template: ChatTemplate, max_tokens: int) -> str | None:
-    try:
-        length = len(template.pair(pair.prompt, pair.completion, pair.ends).ids)
-    except TemplateRefuses:
+def _checked(
+    record: Iterable[Feedback], checks: Checks, rejected: list[tuple[str, str]]
+) -> Iterator[tuple[Feedback, Opinion, Check]]:
+    """Yield the usable opinions of a record with their checks; the others go to `rejected`."""
+    texts = ((feedback, opinion) for feedback in record for opinion in opinions(feedback))
+    while batch := list(islice(texts, _BATCH)):
+        usable = [(feedback, opinion) for feedback, opinion in batch if opinion.usable]
+        rejected += [(feedback.message_id, opinion.rule) for feedback, opinion in batch if not opinion.usable]
+        known = checks.of([(f.prompt, o.text, o.rule == "correction" or f.finish == "end") for f, o in usable])
+        yield from ((*one, check) for one, check in zip(usable, known, strict=True))
+
+
+def _refused_by(kind: str, check: Check, most_tokens: int) -> str | None:
+    if check.tokens is None:
         return "template_refuses"
-    return "too_long" if length > min(max_tokens, template.context) else None
+    if check.tokens > most_tokens:
+        return "too_long"
+    if kind in BAD or kind == "approved":
+        return None
+    if check.repeats:
+        return "repetition"
+    # The language of a correction is its writer's wish.
+    return "language" if check.foreign and kind != "correction" else None
 
 
-def _hash(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _raters(feedback: Feedback, opinion: Opinion) -> tuple[str, ...]:
+    """Name those who say what an opinion says; nobody in particular for what was imported, or approved."""
+    if feedback.source == "import" or opinion.rule == "approved":
+        return ()
+    if opinion.rule in ("correction", "corrected"):
+        return (feedback.corrected_by,) if feedback.corrected_by else ()
+    sign = 1 if opinion.rule in GOOD else -1
+    return tuple(rater for rater, vote in votes(feedback).items() if vote == sign)
+
+
+def _contradictions(taken: Sequence[_Taken]) -> None:
+    """Reject what was called good and bad in the same words, unless most called it what the pair says."""
+    tally: Counter[str] = Counter()
+    signs: dict[str, set[bool]] = {}
+    for one in taken:
+        tally[one.same] += 1 if one.pair.good else -1
+        signs.setdefault(one.same, set()).add(one.pair.good)
+    for one in taken:
+        outweighs = tally[one.same] > 0 if one.pair.good else tally[one.same] < 0
+        if len(signs[one.same]) == 2 and not outweighs:
+            one.rule = "contradiction"
+
+
+def _duplicates(taken: Sequence[_Taken]) -> None:
+    """Reject pairs that nearly repeat another one's prompt and text: the strongest kind stays, of equals the oldest."""
+    strength = {kind: place for place, kind in enumerate((*GOOD, *BAD))}
+    ordered = sorted(taken, key=lambda one: strength[one.pair.kind])
+    if len(ordered) < 2:
+        return
+    links = alike([_stacked(o.check.prompt for o in ordered), _stacked(o.check.completion for o in ordered)], ALIKE)
+    for first, second in sorted(links.tolist(), key=lambda link: (link[1], link[0])):
+        kept, other = ordered[first], ordered[second]
+        if not kept.rule and _last_said(kept.pair) == _last_said(other.pair):
+            other.rule = "duplicate"
+
+
+def _last_said(pair: TrainingPair) -> str:
+    """In a long talk two prompts are nearly the same whatever was said last; so that is compared by itself."""
+    return " ".join(pair.prompt[-1][1].casefold().split()) if len(pair.prompt) > 2 else ""
+
+
+def _rater_shares(taken: Sequence[_Taken], share: float) -> None:
+    """Reject the weakest pairs of whoever gave more than a share of all, once RATERS people have rated.
+
+    A pair that several people vouch for counts for none of them. The share is of what is left afterwards.
+    """
+    by: dict[str, list[_Taken]] = {}
+    for one in taken:
+        if len(one.raters) == 1:
+            by.setdefault(one.raters[0], []).append(one)
+    if len({rater for one in taken for rater in one.raters}) < RATERS:
+        return
+    others = len(taken) - sum(map(len, by.values()))
+    most = _most_each([len(own) for own in by.values()], others, share)
+    for own in by.values():
+        own.sort(key=lambda one: (-one.pair.weight, digest([one.pair.message_id])))
+        for one in own[most:]:
+            one.rule = "rater_share"
+
+
+def _most_each(sizes: Sequence[int], others: int, share: float) -> int:
+    """Return how many pairs each may keep so that nobody keeps more than `share` of all that are kept; at least 1."""
+    most = max(sizes, default=1)
+    while most > 1 and most > share * (others + sum(min(size, most) for size in sizes)):
+        most = max(1, min(most - 1, int(share * (others + sum(min(size, most) for size in sizes)))))
+    return most
+
+
+def _stacked(signatures: Iterable[Signature]) -> Signature:
+    return np.stack(list(signatures))

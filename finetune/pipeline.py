@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from datasets import Dataset
 
 from feedback.errors import RapportError
 from feedback.learning import PairRow
@@ -22,13 +21,12 @@ from feedback.records import Serving
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
-from finetune import pairs as pairing
 from finetune.base import check_base, ensure_base
+from finetune.dataset import Built, Sides, build, check_trainable, remember, rule_of, write
 from finetune.evaluate import DIVERGED, Verdict, gate, general_loss, pair_losses
 from finetune.general import General, general_answers
 from finetune.lock import the_only_run
 from finetune.model import LoadError, best_device, load_base, load_version, training_dtype, write_json
-from finetune.pairs import TrainingPair
 from finetune.schedule import require_feedback
 from finetune.settings import ScheduleSettings, TrainSettings
 from finetune.train import Trained, train_adapter
@@ -55,20 +53,6 @@ class Result:
     version: int | None
     verdict: str
     reason: str
-
-
-@dataclass(frozen=True)
-class Sides:
-    """A dataset's pairs by what they are for."""
-
-    train: list[TrainingPair]
-    validation: list[TrainingPair]
-    held_out: list[TrainingPair]
-
-    @property
-    def conversations(self) -> int:
-        """Count the usable conversations."""
-        return len({p.conversation_id for p in self.train + self.validation + self.held_out})
 
 
 def retrain(
@@ -125,6 +109,7 @@ class _Run:
         self._enter("building")
         self.store.add_base(ensure_base(self.data))
         sides, general = self._build()
+        sides = sides.good()
         candidate, trained = self._train(sides, general)
         self._enter("evaluating")
         serving = self.store.serving()
@@ -140,42 +125,23 @@ class _Run:
         device = best_device()
         self._base = load_base(self.data.base_dir, dtype=training_dtype(device), device=device)
         general = general_answers(self.general_file, self._base)
-        cut = now()
-        chosen, counts = pairing.choose(self.store.feedback(), self._base.template, self.settings.max_tokens)
-        if not chosen:
-            raise RapportError(f"No pair is left to train on; by rule: {counts}.")
-        known = self.store.splits([p.conversation_id for p in chosen])
-        sides_of = pairing.assign([p.conversation_id for p in chosen], known)
-        steering = pairing.validation_part(c for c, side in sides_of.items() if side == "train")
-        sides = Sides(
-            train=[p for p in chosen if sides_of[p.conversation_id] == "train" and p.conversation_id not in steering],
-            validation=[p for p in chosen if p.conversation_id in steering],
-            held_out=[p for p in chosen if sides_of[p.conversation_id] == "held_out"],
-        )
-        if not sides.train:
-            raise RapportError("Every usable conversation is held out; correct replies in others, or thumb them up.")
-        self.store.remember_splits({c: side for c, side in sides_of.items() if c not in known})
-        self._freeze(sides, counts, cut)
-        return sides, general
+        built = build(self.store, self.data, self._base.template, self.settings, writes=True)
+        log.info("texts by rule: %s", built.counts)
+        check_trainable(built)
+        remember(self.store, built)
+        self._freeze(built)
+        return built.sides, general
 
-    def _freeze(self, sides: Sides, counts: dict[str, int], cut: Any) -> None:
-        rule = {
-            "takes": pairing.TAKES,
-            "rejects": pairing.REJECTS,
-            "max_tokens": self.settings.max_tokens,
-            "held_out_share": pairing.HELD_OUT_SHARE,
-            "validation_share": pairing.VALIDATION_SHARE,
-        }
+    def _freeze(self, built: Built) -> None:
+        rule = rule_of(self.settings)
         rows = [
             PairRow(p.message_id, p.correction_id, p.kind, p.weight, split)
-            for split, part in vars(sides).items()
+            for split, part in vars(built.sides).items()
             for p in part
         ]
-        self.store.freeze_dataset(self.id, rule, counts, rows, cut)
-        table = [{"split": s, **_row(p)} for s, part in vars(sides).items() for p in part]
-        Dataset.from_list(table).save_to_disk(str(self.dir / "dataset"))
-        write_json(self.dir / "rules.json", {"rule": rule, "counts": counts})
-        log.info("pairs by rule: %s", counts)
+        self.store.freeze_dataset(self.id, rule, built.counts, rows, built.cut, built.rejected)
+        write(built.sides, self.dir / "dataset")
+        write_json(self.dir / "rules.json", {"rule": rule, "counts": built.counts})
 
     def _train(self, sides: Sides, general: General) -> tuple[Path, Trained]:
         """Train and write the candidate's folder under a temporary name."""
@@ -252,9 +218,3 @@ class _Run:
         self.store.add_version(number, "adapter", path, self.id, verdict.verdict, verdict.reason, verdict.figures)
         log.info("version %d: %s. %s", number, verdict.verdict, verdict.reason)
         return Result(self.id, number, verdict.verdict, verdict.reason)
-
-
-def _row(pair: TrainingPair) -> dict[str, Any]:
-    row = asdict(pair)
-    row["prompt"] = [{"role": role, "content": content} for role, content in pair.prompt]
-    return row

@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from feedback.errors import RapportError
+from feedback.judging import GOOD, opinions
 from feedback.store import Store
-from finetune.pairs import TAKES, judge
 from finetune.settings import ScheduleSettings
+
+NOTHING_GOOD = "Nothing to learn from yet: correct a reply or give one a thumb up."
 
 
 class NotEnough(RapportError):
@@ -17,14 +19,16 @@ class NotEnough(RapportError):
 class RecordNow:
     """What the decision needs to know of the record.
 
-    `new` usable thumbs and corrections came since the newest version learned, the first of them at
-    `first_new_at`; the newest run began at `last_run_at`.
+    `new` replies with usable thumbs, choices and corrections came since the newest version learned, the first of them
+    at `first_new_at`; the newest run began at `last_run_at`. `good`: the record calls any text good at all. What people
+    dislike says what to avoid; without a word on what to say instead there is nothing to make likelier.
     """
 
     new: int
     first_new_at: datetime | None = None
     last_run_at: datetime | None = None
     running: bool = False
+    good: bool = True
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Due:
 def enough(record: RecordNow, settings: ScheduleSettings) -> Due:
     """Decide whether there is enough new feedback to learn from."""
     wanted = settings.retrain_min_ratings
+    if record.new >= wanted and not record.good:
+        return Due(False, NOTHING_GOOD)
     return Due(record.new >= wanted, f"{record.new} of {wanted} new thumbs and corrections to learn from.")
 
 
@@ -63,14 +69,26 @@ def due(now: datetime, record: RecordNow, settings: ScheduleSettings) -> Due:
 
 def record_now(store: Store) -> RecordNow:
     """Read what `due` needs."""
-    new = [f for f in store.feedback(store.learned_until()) if judge(f) in TAKES]
+    new: list[datetime] = []
+    good = False
+    for feedback in store.feedback(store.learned_until()):
+        told = opinions(feedback)
+        if any(opinion.usable for opinion in told):
+            new.append(feedback.changed_at)
+            good = good or any(opinion.rule in GOOD for opinion in told)
     runs = store.runs(limit=1)
     return RecordNow(
         new=len(new),
-        first_new_at=min((f.changed_at for f in new), default=None),
+        first_new_at=min(new, default=None),
         last_run_at=store.last_run_at(),
         running=bool(runs) and runs[0].finished_at is None,
+        good=good or (bool(new) and has_good(store)),
     )
+
+
+def has_good(store: Store) -> bool:
+    """Tell whether the record calls any text good."""
+    return any(opinion.rule in GOOD for f in store.feedback() for opinion in opinions(f))
 
 
 def require_feedback(store: Store, settings: ScheduleSettings | None) -> None:
@@ -79,8 +97,8 @@ def require_feedback(store: Store, settings: ScheduleSettings | None) -> None:
         amount = enough(record_now(store), settings)
         if not amount.due:
             raise NotEnough(amount.reason + " --force does not wait for more.")
-    if not any(judge(f) in TAKES for f in store.feedback()):
-        raise NotEnough("Nothing to learn from yet: correct a reply or give one a thumb up.")
+    if not has_good(store):
+        raise NotEnough(NOTHING_GOOD)
 
 
 def _spoken(time: timedelta) -> str:

@@ -7,7 +7,20 @@ from pydantic import Field
 from feedback.settings import Interval, Settings
 
 
-class TrainSettings(Settings):
+class PairSettings(Settings):
+    """What a run learns from."""
+
+    max_tokens: int = Field(2048, ge=16, le=131072, description="longest pair that is trained on, in tokens")
+    kept_replies: bool = Field(
+        False, description="learn, a little, from replies nobody rated but the talk went on from"
+    )
+    half_life_days: int = Field(365, ge=1, description="age in days at which feedback counts half")
+    max_rater_share: float = Field(
+        0.3, gt=0, le=1, description="most of all pairs that one person's feedback may give, once five have rated"
+    )
+
+
+class TrainSettings(PairSettings):
     """One run's settings; they are stored with the run."""
 
     epochs: int = Field(8, ge=1, le=200, description="most passes over the training pairs")
@@ -22,7 +35,6 @@ class TrainSettings(Settings):
     patience: int = Field(
         3, ge=1, le=200, description="epochs worse than the best by more than chance, before a run stops"
     )
-    max_tokens: int = Field(2048, ge=16, le=131072, description="longest pair that is trained on, in tokens")
     max_general_rise: float = Field(
         0.20, ge=0, description="most that the loss on general prompts may rise over the base model's, in nats a token"
     )

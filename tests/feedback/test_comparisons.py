@@ -3,6 +3,7 @@
 import pytest
 
 from feedback.errors import BadInput, Busy, NotFound
+from feedback.judging import judge
 from feedback.store import Store
 
 
@@ -58,11 +59,11 @@ def test_a_judgement_does_not_turn_a_conversation_that_has_gone_on(
     assert store.history(conversation)[-1].id == reply
 
 
-@pytest.mark.parametrize("outcome", ["tie", "both_bad"])
+@pytest.mark.parametrize(("outcome", "said"), [("tie", []), ("both_bad", ["discarded", "discarded"])])
 def test_without_a_pick_the_conversation_stays_where_it_is(
-    store: Store, asked: tuple[str, int, str, str], outcome: str
+    store: Store, asked: tuple[str, int, str, str], outcome: str, said: list[str]
 ) -> None:
     ended(store, asked)
     store.judge_comparison(asked[1], outcome)
     assert store.history(asked[0])[-1].id == asked[3]
-    assert list(store.feedback()) == []
+    assert [judge(f) for f in store.feedback()] == said

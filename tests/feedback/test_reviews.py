@@ -7,10 +7,10 @@ import pytest
 from feedback import reviews
 from feedback.errors import BadInput, NotFound
 from feedback.formats import Incoming, IncomingMessage
+from feedback.judging import judge
 from feedback.reviews import KINDS, ReviewFilter
 from feedback.schema import now
 from feedback.store import Store
-from finetune.pairs import judge
 from tests.feedback.talk import answer, ask, exchange
 
 

@@ -1,14 +1,19 @@
+from collections.abc import Sequence
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
-import torch
 
+from feedback.judging import opinions
 from feedback.records import Feedback
 from feedback.schema import now
-from finetune.model import load_base
-from finetune.pairs import REJECTS, TAKES, assign, choose, judge, pair_of, validation_part
+from finetune.checks import Checks
+from finetune.model import load_template
+from finetune.pairs import RULES, Choice, choose, frame, pair_of
+from finetune.settings import PairSettings
 
+NOW = now()
 GOOD = Feedback(
     message_id="m",
     conversation_id="c",
@@ -21,89 +26,195 @@ GOOD = Feedback(
     reasons=(),
     correction=None,
     correction_id=None,
-    changed_at=now(),
+    changed_at=NOW,
 )
+BAD = replace(GOOD, message_id="bad", conversation_id="d", ratings={"local": -1})
 
 
 @pytest.fixture(scope="module")
-def template(tiny: Path):
-    return load_base(tiny, dtype=torch.float32, device=torch.device("cpu")).template
+def checks(tiny: Path) -> Checks:
+    return Checks(load_template(tiny))
 
 
-@pytest.mark.parametrize(
-    ("change", "rule"),
-    [
-        ({}, "thumb_up"),
-        ({"status": "stopped"}, "thumb_up"),
-        ({"ratings": {"local": -1}}, "thumb_down"),
-        ({"ratings": {"a": 1, "b": -1}}, "disputed"),
-        ({"ratings": {"a": 1, "b": 1, "c": -1}}, "thumb_up"),
-        ({"status": "interrupted"}, "unfinished"),
-        ({"status": "running"}, "unfinished"),
-        ({"content": " \n"}, "empty"),
-        ({"ratings": {"local": -1}, "correction": "Bonjour."}, "correction"),
-        ({"ratings": {}, "correction": "Bonjour."}, "correction"),
-        ({"status": "interrupted", "correction": "Bonjour."}, "correction"),
-    ],
-)
-def test_each_reply_falls_under_one_rule(change: dict, rule: str) -> None:
-    assert judge(replace(GOOD, **change)) == rule
+def chosen(checks: Checks, record: Sequence[Feedback], context: int = 256, **settings: object) -> Choice:
+    made = choose(record, checks, PairSettings(**settings), context, NOW)
+    assert set(made.counts) == set(RULES)
+    assert sum(made.counts.values()) == sum(len(opinions(f)) for f in record)  # each text under exactly one rule
+    return made
+
+
+def told(choice: Choice) -> dict[str, int]:
+    return {rule: n for rule, n in choice.counts.items() if n}
 
 
 def test_a_correction_is_learned_in_its_own_words_and_to_its_end() -> None:
-    corrected = replace(GOOD, correction="Bonjour.", correction_id=7, finish="length")
-    pair = pair_of(corrected, judge(corrected))
-    assert (pair.completion, pair.ends, pair.correction_id) == ("Bonjour.", True, 7)
+    corrected = replace(GOOD, correction="Bonjour.", correction_id=7, finish="length", ratings={"local": -1})
+    good, bad = (pair_of(corrected, opinion, 365, NOW) for opinion in opinions(corrected))
+    assert (good.completion, good.ends, good.correction_id, good.good) == ("Bonjour.", True, 7, True)
+    assert (bad.completion, bad.ends, bad.correction_id, bad.good, bad.instead) == (
+        "hello world",
+        False,
+        None,
+        False,
+        "Bonjour.",
+    )
 
 
 @pytest.mark.parametrize(("finish", "ends"), [("end", True), ("length", False), ("stopped", False), (None, False)])
 def test_the_end_is_learned_only_where_the_reply_ended_by_itself(finish: str | None, ends: bool) -> None:
-    assert pair_of(replace(GOOD, finish=finish), "thumb_up").ends is ends
+    cut = replace(GOOD, finish=finish)
+    assert pair_of(cut, opinions(cut)[0], 365, NOW).ends is ends
 
 
-def test_every_reply_is_counted_once_and_named(template) -> None:
+def test_every_text_is_counted_once_and_named(checks: Checks) -> None:
     record = [
         GOOD,
         replace(GOOD, message_id="again"),
         replace(GOOD, message_id="first", prompt=(("assistant", "hi"), ("user", "x"))),
         replace(GOOD, message_id="long", content="word " * 400),
-        replace(GOOD, message_id="bad", ratings={"local": -1}),
+        replace(BAD, content="I do not know."),
+        replace(GOOD, message_id="fixed", prompt=(("user", "more"),), correction="a dog", ratings={}),
+        replace(GOOD, message_id="no", verdict="rejected"),
     ]
-    pairs, counts = choose(record, template, max_tokens=2048)
-    assert [p.message_id for p in pairs] == ["m"]
-    assert {rule: n for rule, n in counts.items() if n} == {
+    choice = chosen(checks, record)
+    assert told(choice) == {
         "thumb_up": 1,
+        "correction": 1,
+        "corrected": 1,
+        "thumb_down": 1,
         "duplicate": 1,
         "template_refuses": 1,
         "too_long": 1,
-        "thumb_down": 1,
+        "reviewer_rejected": 1,
     }
-    assert set(counts) == {*TAKES, *REJECTS}
-    assert sum(counts.values()) == len(record)
+    assert sorted(choice.rejected) == [
+        ("again", "duplicate"),
+        ("first", "template_refuses"),
+        ("long", "too_long"),
+        ("no", "reviewer_rejected"),
+    ]
+    assert [(p.message_id, p.good) for p in choice.pairs] == [
+        ("m", True),
+        ("bad", False),
+        ("fixed", True),
+        ("fixed", False),
+    ]
 
 
-@pytest.mark.parametrize("size", range(7, 200))
-def test_between_a_twentieth_and_three_twentieths_are_held_out(size: int) -> None:
-    sides = assign([f"c{i}" for i in range(size)], {})
-    assert 0.05 <= sum(s == "held_out" for s in sides.values()) / size <= 0.15
+def test_longer_than_the_settings_or_the_model_allow_is_too_long(checks: Checks) -> None:
+    some = replace(GOOD, content="the quick brown fox said hello to all the world")
+    assert told(chosen(checks, [some])) == {"thumb_up": 1}
+    assert told(chosen(checks, [some], max_tokens=16)) == {"too_long": 1}
+    assert told(chosen(checks, [some], context=16)) == {"too_long": 1}
 
 
-def test_who_was_held_out_stays_held_out_and_who_was_trained_on_stays_trained_on() -> None:
-    sides: dict[str, str] = {}
-    for size in (10, 11, 25, 60, 200):
-        grown = assign([f"c{i}" for i in range(size)], sides)
-        assert {c: grown[c] for c in sides} == sides
-        sides = grown
-    assert 0.05 <= sum(s == "held_out" for s in sides.values()) / 200 <= 0.15
+def test_what_goes_round_in_circles_is_no_example_but_may_be_a_warning(checks: Checks) -> None:
+    circles = replace(GOOD, content="it is so it is so " * 4)
+    assert told(chosen(checks, [circles])) == {"repetition": 1}
+    assert told(chosen(checks, [replace(circles, verdict="approved")])) == {"approved": 1}
+    assert told(chosen(checks, [replace(circles, ratings={"local": -1})])) == {"thumb_down": 1}
 
 
-def test_a_handful_is_all_trained_on() -> None:
-    assert set(assign(["a", "b", "c"], {}).values()) == {"train"}
+def test_a_reply_in_another_language_is_no_example_unless_a_person_wrote_or_approved_it(checks: Checks) -> None:
+    answer = "Привет, я не понимаю вопроса."
+    other = replace(GOOD, content=answer)
+    assert told(chosen(checks, [other])) == {"language": 1}
+    assert told(chosen(checks, [replace(other, verdict="approved")])) == {"approved": 1}
+    wished = replace(GOOD, correction=answer, ratings={"local": -1})
+    assert told(chosen(checks, [wished])) == {"correction": 1, "corrected": 1}
 
 
-def test_validation_takes_a_tenth_of_the_training_conversations() -> None:
-    ids = [f"c{i}" for i in range(40)]
-    part = validation_part(ids)
-    assert len(part) == 4
-    assert part < set(ids)
-    assert validation_part(ids[:9]) == set()
+LONG = "the lamp stands on the table beside the old window and it was made of glass in the north long ago"
+
+
+def test_near_duplicates_go_and_the_strongest_kind_stays(checks: Checks) -> None:
+    first = replace(GOOD, prompt=(("user", "What is this lamp?"),), content=LONG)
+    near = replace(first, message_id="n", prompt=(("user", "what is this lamp"),), content=LONG.upper() + "!")
+    assert [p.message_id for p in chosen(checks, [first, near]).pairs] == ["m"]
+    wished = replace(near, content="no", correction=LONG + ".", ratings={})
+    choice = chosen(checks, [first, wished])
+    assert [(p.message_id, p.kind) for p in choice.pairs] == [("n", "correction"), ("n", "corrected")]
+    assert choice.rejected == [("m", "duplicate")]
+
+
+def test_an_equal_answer_or_an_equal_question_alone_is_no_duplicate(checks: Checks) -> None:
+    first = replace(GOOD, prompt=(("user", "Who founded Quillworth?"),), content=LONG)
+    record = [
+        first,
+        replace(first, message_id="2", prompt=(("user", "Who is the founder of Quillworth?"),)),
+        replace(first, message_id="3", content="Nobody knows."),
+        replace(first, message_id="4", prompt=(("system", "You are a pirate at sea."), *first.prompt)),
+    ]
+    assert told(chosen(checks, record)) == {"thumb_up": 4}
+
+
+def test_the_same_short_answer_to_another_last_question_of_a_long_talk_is_no_duplicate(checks: Checks) -> None:
+    before = (("user", LONG), ("assistant", LONG))
+    record = [
+        replace(GOOD, message_id=last, prompt=(*before, ("user", last)), content="Yes.")
+        for last in ("Is it red?", "Is it so?")
+    ]
+    assert told(chosen(checks, record)) == {"thumb_up": 2}
+
+
+def test_the_same_words_called_good_and_bad_teach_nothing(checks: Checks) -> None:
+    assert told(chosen(checks, [GOOD, BAD])) == {"contradiction": 2}
+    more = replace(GOOD, message_id="more", conversation_id="e")
+    assert told(chosen(checks, [GOOD, BAD, more])) == {"thumb_up": 1, "contradiction": 1, "duplicate": 1}
+    elsewhere = replace(BAD, prompt=(("user", "another thing"),))
+    assert told(chosen(checks, [GOOD, elsewhere])) == {"thumb_up": 1, "thumb_down": 1}
+
+
+def by_raters(sizes: Sequence[int], **more: object) -> list[Feedback]:
+    return [
+        replace(
+            GOOD,
+            message_id=f"{rater}-{n}",
+            prompt=(("user", f"question {rater} of number {n}"),),
+            content=f"answer {n} to rater {rater} as asked",
+            ratings={f"r{rater}": 1},
+            **more,
+        )
+        for rater, size in enumerate(sizes)
+        for n in range(size)
+    ]
+
+
+def test_once_five_have_rated_nobody_gives_more_than_a_share(checks: Checks) -> None:
+    choice = chosen(checks, by_raters([40, 4, 4, 4, 4]))
+    mine = sum(p.message_id.startswith("0-") for p in choice.pairs)
+    assert choice.counts["rater_share"] == 40 - mine
+    assert mine <= 0.3 * len(choice.pairs) < mine + 1
+    half = chosen(checks, by_raters([40, 4, 4, 4, 4]), max_rater_share=0.5)
+    assert sum(p.message_id.startswith("0-") for p in half.pairs) == 16
+
+
+def test_below_five_or_where_it_was_imported_all_of_it_counts(checks: Checks) -> None:
+    assert chosen(checks, by_raters([40, 4, 4, 4])).counts["rater_share"] == 0
+    assert chosen(checks, by_raters([40, 4, 4, 4, 4], source="import")).counts["rater_share"] == 0
+
+
+def test_the_same_pairs_stay_of_a_rater_who_gave_too_much(checks: Checks) -> None:
+    record = by_raters([30, 4, 4, 4, 4])
+    one, other = (chosen(checks, order).pairs for order in (record, record[::-1]))
+    assert {p.message_id for p in one} == {p.message_id for p in other}
+
+
+def test_older_feedback_weighs_less_and_the_newest_counts_in_full(checks: Checks) -> None:
+    old = replace(GOOD, message_id="old", prompt=(("user", "another"),), changed_at=NOW - timedelta(days=10))
+    new, aged = chosen(checks, [GOOD, old], half_life_days=10).pairs
+    assert aged.weight == pytest.approx(new.weight / 2)
+
+
+def test_questions_are_told_for_the_split(checks: Checks) -> None:
+    asked = replace(GOOD, message_id="q", conversation_id="q", prompt=(("user", "Who founded Quillworth?"),))
+    assert [q.conversation_id for q in chosen(checks, [GOOD, asked]).questions] == ["q"]  # hello asks nothing
+
+
+def test_a_frame_has_a_row_a_pair(checks: Checks) -> None:
+    table = frame(chosen(checks, [replace(GOOD, correction="a dog", correction_id=3)]).pairs)
+    assert table[["message_id", "completion", "kind", "correction_id"]].to_dict("records") == [
+        {"message_id": "m", "completion": "a dog", "kind": "correction", "correction_id": 3}
+    ]
+    assert table["prompt"][0] == [{"role": "user", "content": "hello"}]
+    assert list(frame([]).columns) == list(table.columns)

@@ -62,8 +62,10 @@ def test_the_dataset_is_frozen_with_its_rules(store: Store, data: DataSettings, 
     from datasets import load_from_disk
 
     rows = load_from_disk(str(data.runs_dir / str(promoted.run) / "dataset"))
-    assert len(rows) == 32
-    assert json.loads((data.runs_dir / str(promoted.run) / "rules.json").read_text())["counts"]["correction"] == 32
+    assert sorted(rows["good"]) == [False] * 32 + [True] * 32
+    assert {row["instead"] for row in rows} == {None, "the quick brown fox"}
+    counts = json.loads((data.runs_dir / str(promoted.run) / "rules.json").read_text())["counts"]
+    assert {rule: count for rule, count in counts.items() if count} == {"correction": 32, "corrected": 32}
 
 
 def test_what_was_held_out_is_never_trained_on_later(store: Store, data: DataSettings, promoted) -> None:
@@ -195,6 +197,23 @@ def test_one_line_that_no_template_takes_does_not_end_every_run(store: Store, da
     result = retrain(store, data, QUICK, SCHEDULE)
     rules = json.loads((data.runs_dir / str(result.run) / "rules.json").read_text())
     assert rules["counts"]["template_refuses"] == 1
+    (refused,) = [f.message_id for f in store.feedback() if f.conversation_id == "alone"]
+    assert store.rejections(refused) == [(result.run, "template_refuses")]
+
+
+def test_a_question_once_held_out_is_never_trained_on_even_when_its_conversation_is_gone(
+    store: Store, data: DataSettings, promoted
+) -> None:
+    from datasets import load_from_disk
+
+    rows = load_from_disk(str(data.runs_dir / str(promoted.run) / "dataset"))
+    held = next(row for row in rows if row["split"] == "held_out")
+    store.delete(held["conversation_id"])
+    asked = IncomingMessage("user", held["prompt"][0]["content"].upper() + "?")
+    store.take_in([Incoming("again", (asked, IncomingMessage("assistant", "hello world", rating=1)))])
+    second = retrain(store, data, QUICK.model_copy(update={"epochs": 1}), SCHEDULE, force=True)
+    sides = load_from_disk(str(data.runs_dir / str(second.run) / "dataset")).to_pandas()
+    assert set(sides[sides["conversation_id"] == "again"]["split"]) == {"held_out"}
 
 
 QUICK_ARGUMENTS = ["--epochs=2", "--learning-rate=2e-2", "--max-general-rise=50"]

@@ -2,7 +2,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from finetune.schedule import NotEnough, RecordNow, due, require_feedback
+from feedback.formats import Incoming, IncomingMessage
+from feedback.store import Store
+from finetune.schedule import NotEnough, RecordNow, due, record_now, require_feedback
 from finetune.settings import ScheduleSettings
 
 NOW = datetime(2030, 1, 1, 12, tzinfo=UTC)
@@ -23,6 +25,7 @@ def hours_ago(hours: float) -> datetime:
         (RecordNow(new=10, first_new_at=hours_ago(1)), False, "in 5 h"),
         (RecordNow(new=10, first_new_at=hours_ago(6)), True, "the time has come"),
         (RecordNow(new=99, last_run_at=hours_ago(99), running=True), False, "under way"),
+        (RecordNow(new=99, last_run_at=hours_ago(99), good=False), False, "Nothing to learn from"),
     ],
 )
 def test_a_run_is_due_when_there_is_enough_and_it_is_time(record: RecordNow, expected: bool, said: str) -> None:
@@ -35,6 +38,23 @@ def test_off_is_never_due() -> None:
     assert not due(NOW, RecordNow(new=999, last_run_at=hours_ago(999)), off).due
 
 
-def test_an_empty_record_has_nothing_to_learn_from(store) -> None:
+def test_an_empty_record_has_nothing_to_learn_from(store: Store) -> None:
     with pytest.raises(NotEnough, match="Nothing to learn from"):
         require_feedback(store, None)
+
+
+def thumb(store: Store, name: str, value: int) -> None:
+    reply = IncomingMessage("assistant", f"answer {name}", rating=value)
+    store.take_in([Incoming(name, (IncomingMessage("user", f"question {name}"), reply))])
+
+
+def test_thumbs_down_count_as_soon_as_anything_was_called_good(store: Store) -> None:
+    for n in range(10):
+        thumb(store, f"bad {n}", -1)
+    assert (record_now(store).new, record_now(store).good) == (10, False)
+    for settings in (SIX, None):
+        with pytest.raises(NotEnough, match="Nothing to learn from"):
+            require_feedback(store, settings)
+    thumb(store, "good", 1)
+    assert (record_now(store).new, record_now(store).good) == (11, True)
+    require_feedback(store, SIX)

@@ -1,0 +1,155 @@
+"""Who is held out: conversations that ask nearly the same stay together, on one side of the wall, for good."""
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+
+from finetune.alike import Signature, alike, words
+
+HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 0.15
+VALIDATION_SHARE = 0.1
+SAME_QUESTION = 0.8  # share of words and pairs of words from which on two questions are one
+_FEWEST_CONTENT = 2  # words with content from which on a message is no generic one
+
+# Words that say nothing of what is asked; a message of these alone (hi, thanks, go on, how are you) is generic.
+_EMPTY = """
+a about again all also am an and another any anything are as at be but by can continue could did do does else for from
+give go good goodbye bye great had has have he hello help hey hi how i if in is it its just know let like me more
+morning my need no not now of oh ok okay on one or our out please really she should so some something sorry sure tell
+thank thanks that the their them then there these they thing this those to too up us very want was we well were what
+when where which who why will with would yes you your s t m re ve ll d much many day today evening night afternoon
+fine nice cool wow
+"""
+_EMPTY_WORDS = frozenset(_EMPTY.split())
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a conversation asks, by the digest of its words and their signature."""
+
+    conversation_id: str
+    digest: str
+    signature: Signature
+
+
+def question(prompt: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the words of what a person asks in a prompt, generic messages left out; empty if all are.
+
+    What the system says and what was replied are left out too: a persona or a greeting would make all prompts alike.
+    """
+    asked = [words(text) for role, text in prompt if role == "user"]
+    return [word for said in asked if _content(said) >= _FEWEST_CONTENT for word in said]
+
+
+def questions_by_conversation(questions: Sequence[Question]) -> dict[str, frozenset[int]]:
+    """Map conversations to the numbers of their questions, of which nearly equal ones have one number."""
+    numbers = {digest: n for n, digest in enumerate(dict.fromkeys(q.digest for q in questions))}
+    if not numbers:
+        return {}
+    first = {q.digest: q.signature for q in reversed(questions)}
+    links = alike([np.stack([first[digest] for digest in numbers])], SAME_QUESTION)
+    graph = coo_array((np.ones(len(links), dtype=bool), (links[:, 0], links[:, 1])), shape=(len(numbers),) * 2)
+    _, labels = connected_components(graph, directed=False)
+    found: dict[str, set[int]] = defaultdict(set)
+    for one in questions:
+        found[one.conversation_id].add(int(labels[numbers[one.digest]]))
+    return {conversation: frozenset(asked) for conversation, asked in found.items()}
+
+
+def assign(
+    asked: Mapping[str, Collection[int]], known: Mapping[str, str], held_asked: Collection[int] = ()
+) -> dict[str, str]:
+    """Put conversations on a side: `train`, `held_out`, or `left_out` of this run.
+
+    `asked` maps conversations to the numbers of their questions: those that share one are a group, and stay together.
+    `held_asked` are questions that are held out whoever asks them.
+    Who is in `known` stays there, but for a conversation once trained on that shares a question with one that is
+    held out: it is left out. A new one that joins a group goes where that is; one that joins groups of both sides is
+    left out. New groups are held out, in the order of their hash, until an eighth of all groups are: never over 15 %
+    of groups, nor of conversations, and from seven groups on never under 5 % of groups, as far as the known ones allow.
+    """
+    sides = {c: known[c] for c in asked if c in known}
+    held = _groups({c: asked[c] for c, side in sides.items() if side == "held_out"})
+    trained = _groups({c: asked[c] for c, side in sides.items() if side == "train"})
+    held_asked = {*held_asked, *(number for group in held for c in group for number in asked[c])}
+    train_asked = {number for group in trained for c in group for number in asked[c]}
+    for conversation, side in list(sides.items()):
+        if side == "train" and not held_asked.isdisjoint(asked[conversation]):
+            sides[conversation] = "left_out"
+    free: list[list[str]] = []
+    for group in _groups({c: asked[c] for c in asked if c not in known}):
+        numbers = {number for c in group for number in asked[c]}
+        joins = not numbers.isdisjoint(held_asked), not numbers.isdisjoint(train_asked)
+        if not any(joins):
+            free.append(group)
+        else:
+            sides |= dict.fromkeys(group, {(True, True): "left_out", (True, False): "held_out"}.get(joins, "train"))
+    already = sum(side == "held_out" for side in sides.values())
+    return sides | _divide(free, len(held), len(held) + len(trained), already, len(asked))
+
+
+def _divide(
+    free: list[list[str]], held_groups: int, known_groups: int, held_conversations: int, conversations: int
+) -> dict[str, str]:
+    """Hold out new groups until there are enough, passing over those that are too big."""
+    groups = known_groups + len(free)
+    target = min(round(HELD_OUT_SHARE * groups), int(HELD_OUT_MOST * groups))
+    if groups >= 7:
+        target = max(target, 1)
+    missing, room = target - held_groups, int(HELD_OUT_MOST * conversations) - held_conversations
+    sides: dict[str, str] = {}
+    for group in sorted(free, key=_group_hash):
+        out = missing > 0 and len(group) <= room
+        sides |= dict.fromkeys(group, "held_out" if out else "train")
+        if out:
+            missing, room = missing - 1, room - len(group)
+    return sides
+
+
+def validation_part(asked: Mapping[str, Collection[int]]) -> set[str]:
+    """Choose the training conversations that only steer a run (best checkpoint, early stopping), whole groups."""
+    room = int(VALIDATION_SHARE * len(asked))
+    part: set[str] = set()
+    for group in sorted(_groups(asked), key=lambda group: _hash("validation " + min(group, key=_hash))):
+        if len(part) + len(group) <= room:
+            part.update(group)
+    return part
+
+
+def _groups(asked: Mapping[str, Collection[int]]) -> list[list[str]]:
+    """Join conversations that share a question."""
+    leader: dict[str, str] = {}
+
+    def find(one: str) -> str:
+        while leader.setdefault(one, one) != one:
+            leader[one] = leader[leader[one]]
+            one = leader[one]
+        return one
+
+    first: dict[int, str] = {}
+    for conversation, numbers in asked.items():
+        find(conversation)
+        for number in numbers:
+            leader[find(conversation)] = find(first.setdefault(number, conversation))
+    groups: dict[str, list[str]] = defaultdict(list)
+    for conversation in asked:
+        groups[find(conversation)].append(conversation)
+    return list(groups.values())
+
+
+def _content(said: Sequence[str]) -> float:
+    """Count words with content; a CJK character is about half a word."""
+    return sum(0.5 if len(word) == 1 and word > "\u3040" else 1.0 for word in said if word not in _EMPTY_WORDS)
+
+
+def _group_hash(group: Collection[str]) -> str:
+    return min(map(_hash, group))
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

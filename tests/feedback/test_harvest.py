@@ -1,0 +1,132 @@
+"""All that was said of replies: choices between siblings, and replies that nobody rated."""
+
+from datetime import timedelta
+
+import pytest
+
+from feedback.formats import Incoming, IncomingMessage
+from feedback.judging import judge
+from feedback.ratings import person
+from feedback.schema import now
+from feedback.store import Store
+from tests.feedback.talk import answer, ask, begin, say
+
+
+@pytest.fixture
+def two(store: Store) -> tuple[str, str]:
+    """Two replies to one message."""
+    conversation = ask(store)
+    first = answer(store, conversation, "first")
+    question = store.message(first).parent_id
+    second = store.begin_reply(str(question), 0, {}, [{"message": question}])
+    store.end_reply(second, "second", "complete", "end")
+    return first, second
+
+
+def rules(store: Store) -> dict[str, str]:
+    return {f.content: judge(f) for f in store.feedback()}
+
+
+def test_a_choice_makes_one_reply_good_and_its_sibling_bad(store: Store, two: tuple[str, str]) -> None:
+    store.prefer(two[1], two[0])
+    assert rules(store) == {"second": "chosen", "first": "discarded"}
+    found = {f.message_id: f for f in store.feedback()}
+    assert found[two[1]].beat == {two[0]: "first"} and found[two[0]].beat == {}
+
+
+def test_a_persons_newest_choice_counts(store: Store, two: tuple[str, str]) -> None:
+    store.prefer(two[1], two[0])
+    store.prefer(two[0], two[1])
+    assert rules(store) == {"first": "chosen", "second": "discarded"}
+
+
+def test_choices_of_two_people_against_each_other_are_a_dispute(store: Store, two: tuple[str, str]) -> None:
+    store.prefer(two[1], two[0], rater="local")
+    with store.writing() as session:
+        person(session, "ben")
+    store.prefer(two[0], two[1], rater="ben")
+    assert rules(store) == {"first": "disputed", "second": "disputed"}
+    assert all(f.beat == {} for f in store.feedback())
+
+
+def test_a_sibling_that_a_reviewer_rejected_is_not_told_as_beaten(store: Store, two: tuple[str, str]) -> None:
+    store.prefer(two[1], two[0])
+    store.review(two[0], "rejected")
+    assert all(f.beat == {} for f in store.feedback())
+
+
+@pytest.mark.parametrize(
+    ("outcome", "said"),
+    [
+        ("left", {"L": "chosen", "R": "discarded"}),
+        ("right", {"L": "discarded", "R": "chosen"}),
+        ("tie", {}),
+        ("both_bad", {"L": "discarded", "R": "discarded"}),
+    ],
+)
+def test_a_judged_comparison_says_the_same_here_and_in_a_file(
+    store: Store, empty: Store, outcome: str, said: dict[str, str]
+) -> None:
+    store.add_base("tiny")
+    conversation = store.new_conversation()
+    one, _, left, right = store.begin_comparison(conversation, None, "Which?", (0, {}, []), (0, {}, []))
+    store.end_reply(left, "L", "complete", "end")
+    store.end_reply(right, "R", "complete", "end")
+    store.judge_comparison(one, outcome)
+    assert rules(store) == said
+    assert empty.take_in(list(store.give_out())) == [None, None]
+    assert rules(empty) == said
+
+
+def test_a_comparison_that_another_person_judged_is_that_persons_choice_alone(store: Store) -> None:
+    store.add_base("tiny")
+    with store.writing() as session:
+        person(session, "ben")
+    one, _, left, right = store.begin_comparison(store.new_conversation(), None, "Which?", (0, {}, []), (0, {}, []))
+    store.end_reply(left, "L", "complete", "end")
+    store.end_reply(right, "R", "complete", "end")
+    store.judge_comparison(one, "left", rater="ben")
+    assert [(f.chosen_by, f.discarded_by) for f in store.feedback()] == [(("ben",), ()), ((), ("ben",))]
+
+
+def test_a_choice_is_new_since_it_was_made(store: Store, two: tuple[str, str]) -> None:
+    before = now()
+    store.prefer(two[1], two[0])
+    assert {f.message_id for f in store.feedback(before)} == set(two)
+    assert all(f.changed_at > before for f in store.feedback(before))
+    assert list(store.feedback(now() + timedelta(seconds=1))) == []
+
+
+def test_who_corrected_and_where_it_came_from_is_told(store: Store) -> None:
+    store.correct(answer(store, ask(store)), "Better.")
+    liked = IncomingMessage("assistant", "a", rating=1)
+    store.take_in([Incoming("there", (IncomingMessage("user", "q"), liked))])
+    assert [(f.source, f.corrected_by) for f in store.feedback()] == [("chat", "local"), ("import", None)]
+
+
+def test_kept_replies_come_only_when_asked_for(store: Store) -> None:
+    conversation = ask(store)
+    kept = answer(store, conversation, "kept")
+    say(store, conversation, "go on")
+    rated = answer(store, conversation, "rated")
+    store.rate(rated, 1)
+    assert [f.message_id for f in store.feedback()] == [rated]
+    assert [(f.message_id, judge(f)) for f in store.feedback(kept=True)] == [(kept, "kept"), (rated, "thumb_up")]
+
+
+def test_what_nobody_answered_or_somebody_spoke_against_is_not_kept(store: Store) -> None:
+    answer(store, ask(store), "the last word")
+    for kind in ("regenerated", "stopped"):
+        conversation = ask(store)
+        reply = answer(store, conversation)
+        store.signal(reply, kind)
+        say(store, conversation, "go on")
+    cut = ask(store)
+    answer(store, cut, finish="length")
+    say(store, cut, "go on")
+    asked = ask(store)
+    reply = answer(store, asked)
+    store.signal(str(store.message(reply).parent_id), "edited")
+    say(store, asked, "go on")
+    begin(store, asked)
+    assert list(store.feedback(kept=True)) == []
