@@ -36,10 +36,15 @@ class TemplateRefuses(RapportError):
 
 @dataclass(frozen=True)
 class Encoded:
-    """Token ids and, beside them, labels: the id where the token carries loss, IGNORED elsewhere."""
+    """Token ids and, beside them, labels and weights.
+
+    A label is the id where the token carries loss, IGNORED elsewhere. A weight is that of the loss: negative for a
+    token that must become less likely, 0 where there is none.
+    """
 
     ids: list[int]
     labels: list[int]
+    weights: list[float]
 
 
 class ChatTemplate:
@@ -59,8 +64,8 @@ class ChatTemplate:
         text = self._render(messages, add_generation_prompt=True)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def pair(self, messages: Sequence[tuple[str, str]], completion: str, ends: bool) -> Encoded:
-        """Encode a prompt and its completion; only the completion's tokens carry loss.
+    def pair(self, messages: Sequence[tuple[str, str]], completion: str, ends: bool, weight: float = 1.0) -> Encoded:
+        """Encode a prompt and its completion; only the completion's tokens carry loss, each with `weight`.
 
         The end of turn follows, and carries loss too, if `ends`: where a reply was cut off it would
         teach the model to stop in mid-sentence. Raises TemplateRefuses.
@@ -69,7 +74,7 @@ class ChatTemplate:
         after = self.encode(completion)
         if ends:
             after.append(self.end_of_turn)
-        return Encoded(before + after, [IGNORED] * len(before) + after)
+        return Encoded(before + after, [IGNORED] * len(before) + after, [0.0] * len(before) + [weight] * len(after))
 
     def encode(self, text: str) -> list[int]:
         """Encode the text of a reply, without any frame."""

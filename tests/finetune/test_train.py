@@ -52,7 +52,9 @@ def test_padding_changes_no_loss(tiny: Path) -> None:
 
 
 def test_the_end_of_turn_is_not_lost_to_padding_of_the_same_token() -> None:
-    batch = pad([Encoded([5, 1], [IGNORED, 1]), Encoded([5, 6, 1], [IGNORED, 6, 1])], filler=1)
+    batch = pad(
+        [Encoded([5, 1], [IGNORED, 1], [0.0, 1.0]), Encoded([5, 6, 1], [IGNORED, 6, 1], [0.0, 1.0, 1.0])], filler=1
+    )
     assert batch["labels"].tolist() == [[IGNORED, 1, IGNORED], [IGNORED, 6, 1]]
     assert batch["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]
 
