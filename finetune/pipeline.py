@@ -22,6 +22,7 @@ from feedback.records import Serving
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune import methods
 from finetune import pairs as pairing
 from finetune.base import check_base, ensure_base
 from finetune.evaluate import DIVERGED, Verdict, gate, general_loss, pair_losses
@@ -183,10 +184,10 @@ class _Run:
         model, trained = train_adapter(
             self._base, sides.train, sides.validation, general.anchors, self.settings, self.dir / "work", self._beat
         )
-        del self._base
         candidate = self.data.versions_dir / f"{CANDIDATE}{self.id}"
         shutil.rmtree(candidate, ignore_errors=True)
-        model.save_pretrained(candidate / "adapter", safe_serialization=True)
+        methods.save(model, self._base, self.settings.method, candidate)
+        del self._base
         shutil.rmtree(self.dir / "work", ignore_errors=True)
         write_json(self.dir / "metrics.json", asdict(trained))
         log.info("trained: %s", trained)
@@ -228,11 +229,14 @@ class _Run:
         if verdict.verdict == "promoted" and self.store.serving() != compared:
             verdict = Verdict("refused", CHANGED_MEANWHILE, verdict.figures)
         number = self.store.next_version()
+        method = methods.METHODS[self.settings.method]
+        kind = "model" if method.part == "model" else "adapter"
         base = self.store.version(0).base_model
         card = {
             "version": number,
-            "kind": "adapter",
-            "method": "lora",
+            "kind": kind,
+            "method": self.settings.method,
+            "merged": method.merged,
             "base_model": base,
             "run": self.id,
             "created_at": now().isoformat(),
@@ -249,7 +253,7 @@ class _Run:
             home.rename(home.with_name(f"{home.name}.left-{self.id}"))
         candidate.rename(home)
         path = str(home.relative_to(self.data.data_dir))
-        self.store.add_version(number, "adapter", path, self.id, verdict.verdict, verdict.reason, verdict.figures)
+        self.store.add_version(number, kind, path, self.id, verdict.verdict, verdict.reason, verdict.figures)
         log.info("version %d: %s. %s", number, verdict.verdict, verdict.reason)
         return Result(self.id, number, verdict.verdict, verdict.reason)
 
