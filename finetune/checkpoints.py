@@ -1,7 +1,8 @@
 """How far training is, on disk: written whole after every epoch, so that a run that was killed goes on from there.
 
-`WORK/epoch-N/` holds `state.json` and `tensors.safetensors`: the trained weights, the optimizer's two moments and the
-weights kept as the best. It is renamed into place when whole, and the one before it is deleted then.
+`WORK/epoch-N/` holds `state.json` and `tensors.safetensors`: the trained weights, the optimizer's two moments, the
+weights kept as the best and what the method remembers. It is renamed into place when whole, and the one before it is
+deleted then.
 """
 
 import json
@@ -41,10 +42,15 @@ def save(
     weights: Mapping[str, torch.nn.Parameter],
     optimizer: torch.optim.Optimizer,
     kept: Mapping[str, Tensor],
+    inner: Mapping[str, Tensor],
 ) -> None:
-    """Write a checkpoint and delete those before it. `key` names the settings and data that it belongs to."""
+    """Write a checkpoint and delete those before it.
+
+    `key` names the settings and data that it belongs to, `inner` is what the method remembers beside its weights.
+    """
     tensors = {f"weight/{name}": weight.detach() for name, weight in weights.items()}
     tensors |= {f"kept/{name}": weight for name, weight in kept.items()}
+    tensors |= {f"inner/{name}": tensor for name, tensor in inner.items()}
     for name, weight in weights.items():
         tensors |= {f"{moment}/{name}": optimizer.state[weight][moment] for moment in _MOMENTS}
     home = work_dir / f"epoch-{state.epoch:04d}"
@@ -62,8 +68,8 @@ def save(
 
 def newest(
     work_dir: Path, key: str, weights: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer
-) -> tuple[State, dict[str, Tensor]] | None:
-    """Put weights and optimizer back as the newest checkpoint has them; return its state and kept weights.
+) -> tuple[State, dict[str, Tensor], dict[str, Tensor]] | None:
+    """Put weights and optimizer back as the newest checkpoint has them; return its state, kept weights and `inner`.
 
     None, and nothing is touched, where there is none of these settings and data.
     """
@@ -76,6 +82,9 @@ def newest(
             weight.data.copy_(tensors[f"weight/{name}"])
             moments = {moment: tensors[f"{moment}/{name}"].to(weight.device) for moment in _MOMENTS}
             optimizer.state[weight] = {"step": torch.tensor(float(state["step"])), **moments}
-        kept = {name.removeprefix("kept/"): t for name, t in tensors.items() if name.startswith("kept/")}
-        return State(**state), kept
+        return State(**state), _part(tensors, "kept/"), _part(tensors, "inner/")
     return None
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}

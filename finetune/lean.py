@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch.nn.functional as F
-from peft.tuners.lora import LoraLayer
+from peft.tuners import lora
 from torch import Tensor, nn
 from torch.autograd import Function
 
@@ -53,11 +53,9 @@ def lean(model: Any) -> Iterator[None]:
 
 def _plain(layer: Any) -> bool:
     """Tell a linear layer with one LoRA and nothing else from all others."""
-    if not isinstance(layer, LoraLayer) or len(layer.active_adapters) != 1:
+    if not isinstance(layer, lora.Linear) or len(layer.active_adapters) != 1:
         return False
     base, name = layer.base_layer, layer.active_adapters[0]
-    if name not in layer.lora_A:
-        return False
     simple = type(base) is nn.Linear and type(layer.lora_dropout[name]) is nn.Identity
     return simple and not layer.lora_variant and not layer.lora_bias[name] and not base.weight.requires_grad
 

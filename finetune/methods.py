@@ -12,6 +12,7 @@
 | full | every weight | as a whole model |
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,6 +27,7 @@ from peft import (
     PromptTuningConfig,
     get_peft_model,
 )
+from torch import Tensor
 from transformers import DynamicCache
 
 from feedback.errors import RapportError
@@ -33,6 +35,7 @@ from finetune import bottleneck
 from finetune.model import Loaded
 from finetune.settings import TrainSettings
 
+_ALLOCATOR = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # how PEFT's RankAllocator names what it remembers
 _BEGINS_AS = "You are a helpful, friendly assistant. Answer what was asked, briefly and well."
 
 
@@ -136,6 +139,28 @@ def after_step(model: Any, method: str, step: int) -> None:
     """Let AdaLoRA give its ranks to the layers that need them; nothing to do for others."""
     if method == "adalora":
         model.base_model.update_and_allocate(step)
+
+
+def inner_state(model: Any, method: str) -> dict[str, Tensor]:
+    """Return what a method remembers from step to step beside its weights: how much AdaLoRA thinks of each rank."""
+    if method != "adalora":
+        return {}
+    allocator, given = model.base_model.rankallocator, model.active_peft_config.rank_pattern or {}
+    state = {f"{part}/{name}": t for part in _ALLOCATOR for name, t in getattr(allocator, part).items()}
+    return state | {f"rank_pattern/{name}": torch.tensor(ranks) for name, ranks in given.items()}
+
+
+def set_inner_state(model: Any, state: Mapping[str, Tensor]) -> None:
+    """Put back what `inner_state` returned."""
+    for key, tensor in state.items():
+        part, name = key.split("/", 1)
+        if part == "rank_pattern":
+            model.active_peft_config.rank_pattern = {
+                **(model.active_peft_config.rank_pattern or {}),
+                name: tensor.tolist(),
+            }
+        else:
+            getattr(model.base_model.rankallocator, part)[name] = tensor.to(model.device)
 
 
 def save(model: Any, loaded: Loaded, method: str, version_dir: Path) -> None:

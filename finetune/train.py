@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from feedback.errors import RapportError
 from finetune import checkpoints, methods, objectives
 from finetune import perturbations as perturb
 from finetune.batches import PairRows, pad, parts
@@ -93,7 +94,9 @@ class _Training:
         self.bad = PairRows(bad if settings.negative != "off" else [], template, settings.wear_prompts, settings.seed)
         steering = PairRows([p for p in validation if p.good], template)
         self.validation = [steering.read(i) for i in range(len(steering))]
-        self.per_epoch = -(-max(len(self.good), 1) // settings.batch_size)
+        if not self.good.rows and not self.bad.rows:
+            raise RapportError("Nothing good is left to train on; thumb replies up, correct some, or give --negative.")
+        self.per_epoch = -(-len(self.good.rows or self.bad.rows) // settings.batch_size)
         self.steps = settings.epochs * self.per_epoch
         general = [template.pair([("user", a.prompt)], a.text, a.ended) for a in keep]
         spared = _WATCHED if len(general) >= _WATCH_FROM else 0
@@ -120,12 +123,14 @@ class _Training:
         """Train to the last epoch, or until patience ends; put the weights that were kept in place."""
         key = self._key()
         found = checkpoints.newest(work_dir, key, self.weights, self.optimizer) if resume else None
-        state, kept = found or (State(), {})
+        state, kept, inner = found or (State(), {}, {})
+        methods.set_inner_state(self.model, inner)
         while state.epoch < self.settings.epochs and not (self.validation and state.worse >= self.settings.patience):
             self._epoch(state, progress)
             if self._judge(state):
                 kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
-            checkpoints.save(work_dir, key, state, self.weights, self.optimizer, kept)
+            inner = methods.inner_state(self.model, self.settings.method)
+            checkpoints.save(work_dir, key, state, self.weights, self.optimizer, kept, inner)
         for name, weight in kept.items():
             self.weights[name].data.copy_(weight)
         return Trained(
@@ -284,6 +289,7 @@ class _Training:
         if rows:
             state.validation.append(_mean(rows))
         if not self.validation and not self.watched:
+            state.kept = state.epoch
             return False  # the last is kept, which needs no copy
         if better(state, rows, self.settings.max_general_rise):
             state.kept, state.worse = state.epoch, 0

@@ -1,17 +1,21 @@
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
-from finetune.batches import PairRows, pad
+from feedback.errors import RapportError
+from finetune import train
+from finetune.batches import PairRows, pad, parts
+from finetune.checkpoints import State
 from finetune.forward import reply_logits
 from finetune.general import Answer
 from finetune.model import IGNORED, Encoded, load_base
 from finetune.objectives import divergence_from_base, likely_tokens, mle
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
-from finetune.train import is_worse, train_adapter
+from finetune.train import better, is_worse, train_adapter
 from finetune.wear import worn
 
 
@@ -128,3 +132,110 @@ def test_wearing_leaves_long_messages_and_single_words_alone() -> None:
 def test_an_epoch_is_worse_only_by_more_than_chance(moved: list[float], worse: bool) -> None:
     best = torch.tensor([1.0, 2.0, 0.5, 3.0])[: len(moved)]
     assert is_worse(best + torch.tensor(moved), best) is worse
+
+
+class Killed(Exception):
+    """A run's end in mid-epoch."""
+
+
+def stops_at(last: int):
+    def progress(step: int, *_: object) -> None:
+        if step == last:
+            raise Killed
+
+    return progress
+
+
+HARD = {"negative": "cringe", "embedding_noise": 5, "adversarial": 0.1, "scheduled_sampling": 0.3, "reply_dropout": 0.2}
+
+
+@pytest.mark.parametrize("more", [{}, HARD, {"method": "adalora"}])
+def test_a_run_that_was_killed_goes_on_to_the_same_adapter(more: dict[str, object], tiny: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(epochs=4, learning_rate=1e-2, batch_size=3, lora_rank=4, seed=7, **more)
+    pairs = [pair(n, f"hello fox {n}") for n in range(7)]
+    pairs += [replace(pair(n, "the world"), good=False) for n in range(20, 24)]
+    answers = [Answer(f"say {n}", "hello world", True) for n in range(5)]
+
+    def trained(folder: str, progress, resume: bool = False) -> dict[str, torch.Tensor]:
+        model, _ = train_adapter(
+            fresh(tiny), pairs, [pair(9, "fox")], answers, settings, tmp_path / folder, progress, resume
+        )
+        return {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+
+    unbroken = trained("whole", lambda *_: None)
+    with pytest.raises(Killed):
+        trained("broken", stops_at(8))
+    seen: list[int] = []
+    resumed = trained("broken", lambda step, *_: seen.append(step), resume=True)
+    assert seen[0] == 7  # after the two epochs that were whole
+    for name, weight in unbroken.items():
+        assert torch.allclose(weight, resumed[name], atol=1e-6), name
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tiny: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    for rate in (1e-2, 2e-2):
+        settings, pairs = TrainSettings(epochs=1, learning_rate=rate), [pair(1, "fox")]
+        train_adapter(fresh(tiny), pairs, [], [], settings, tmp_path, lambda step, *_: seen.append(step), resume=True)
+    assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("negative", ["unlikelihood", "cringe"])
+def test_a_bad_reply_becomes_less_likely(negative: str, tiny: Path, tmp_path: Path) -> None:
+    loaded = fresh(tiny)
+    bad = [replace(pair(n, "hello world"), good=False) for n in range(12)]
+    row = loaded.template.pair(bad[0].prompt, "hello world", True)
+
+    def loss(model) -> float:
+        with torch.inference_mode():
+            return mean_loss(*reply_logits(model, pad([row], 0))).item()
+
+    before = loss(loaded.model)
+    settings = TrainSettings(epochs=6, learning_rate=1e-2, negative=negative, wear_prompts=False)
+    model, trained = train_adapter(loaded, bad, [], [], settings, tmp_path, lambda *_: None)
+    assert trained.tokens >= 6 * 12 * len(row.ids)  # each is read in every epoch
+    assert loss(model) > before + 1
+
+
+def test_bad_replies_alone_teach_nothing_while_negatives_are_off(tiny: Path, tmp_path: Path) -> None:
+    bad = [replace(pair(1, "hello world"), good=False)]
+    with pytest.raises(RapportError, match="Nothing good is left"):
+        train_adapter(fresh(tiny), bad, [], [], TrainSettings(negative="off"), tmp_path, lambda *_: None)
+
+
+def test_of_a_corrected_reply_only_what_was_wrong_carries_loss(tiny: Path) -> None:
+    template = fresh(tiny).template
+    bad = replace(pair(1, "the quick brown fox"), good=False, instead="the quick hello fox")
+    labels = PairRows([bad], template).read(0).labels
+    pushed = template.decode([label for label in labels if label != IGNORED])
+    assert 0 < len(pushed.strip()) < len("the quick brown fox")
+    assert set(pushed) <= set(" brown")
+
+
+def epochs_of(*general: float) -> State:
+    return State(epoch=len(general), kept=1, general=list(general), best=[1.0, 2.0])
+
+
+def test_an_epoch_that_forgets_never_takes_the_place_of_one_that_does_not() -> None:
+    assert not better(epochs_of(0.1, 0.3), [0.1, 0.2], most_rise=0.2)
+    assert better(epochs_of(0.3, 0.1), [5.0, 6.0], most_rise=0.2)
+    assert better(epochs_of(0.3, 0.4), [0.1, 0.2], most_rise=0.2)
+    assert not better(epochs_of(0.1, 0.1), [5.0, 6.1], most_rise=0.2)
+
+
+def test_parts_hold_rows_of_like_length_and_no_more_than_memory_is_meant_for() -> None:
+    made = parts([500, 30, 490, 31, 900, 480, 2000], "cpu")
+    assert sorted(index for part in made for index in part) == list(range(7))
+    assert made == [[6], [4], [0, 2], [5], [3, 1]]
+
+
+def test_long_replies_give_the_same_gradient_in_chunks(tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    settings = TrainSettings(epochs=1, learning_rate=1e-3, lora_rank=4)
+    weights = []
+    for chunk in (512, 3):
+        monkeypatch.setattr(train, "_CHUNK", chunk)
+        model, _ = train_adapter(
+            fresh(tiny), [pair(1, "hello world " * 9)], [], [], settings, tmp_path, lambda *_: None
+        )
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
+    assert torch.allclose(weights[0], weights[1], atol=1e-5)
