@@ -22,7 +22,7 @@ def reply_logits(model: Any, batch: dict[str, Tensor], **inputs: Tensor) -> tupl
     """
     wanted = batch["labels"][:, 1:] != IGNORED
     given = inputs or {"input_ids": batch["input_ids"]}
-    with _head_reads_only(model, wanted), _attention(wanted):
+    with _head_reads_only(model, wanted), _attention(model, wanted):
         out = model(attention_mask=batch["attention_mask"], use_cache=False, **given)
     return out.logits, batch["labels"][:, 1:][wanted]
 
@@ -42,6 +42,8 @@ def _head_reads_only(model: Any, wanted: Tensor) -> Iterator[None]:
         hook.remove()
 
 
-def _attention(wanted: Tensor) -> AbstractContextManager[None]:
+def _attention(model: Any, wanted: Tensor) -> AbstractContextManager[None]:
     short = wanted.device.type == "cpu" and wanted.shape[1] < _SHORT
-    return sdpa_kernel(SDPBackend.MATH) if short else nullcontext()
+    # What is computed a second time on the way back must be computed alike, and this has ended by then.
+    again = model.training and getattr(model, "is_gradient_checkpointing", False)
+    return sdpa_kernel(SDPBackend.MATH) if short and not again else nullcontext()

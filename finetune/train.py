@@ -108,7 +108,7 @@ class _Training:
             self.watched_before = self._row_losses(self.watched)
             self.likely = self._likely(self.keep[: self.steps * settings.keep_rows])
         self.rounded = loaded.model.dtype == torch.bfloat16
-        self.embed = loaded.model.get_input_embeddings()
+        self.base, self.embed = loaded.model, loaded.model.get_input_embeddings()
         self.model = methods.adapt(loaded, settings, self.steps)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.rate = settings.learning_rate or methods.METHODS[settings.method].rate
@@ -163,7 +163,25 @@ class _Training:
         state.epoch += 1
 
     def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
-        """Compute the gradient part by part, and take the step; return its loss."""
+        """Compute the gradient and take the step; return its loss."""
+        try:
+            loss = self._gradient(step, good, bad)
+        except torch.OutOfMemoryError:
+            if self.base.is_gradient_checkpointing:
+                raise
+            # What a layer computed is forgotten from here on, and computed again on the way back.
+            self.base.gradient_checkpointing_enable({"use_reentrant": False})
+            self.optimizer.zero_grad()
+            loss = self._gradient(step, good, bad)
+        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        self.optimizer.param_groups[0]["lr"] = self.rate * pace(step, self.steps)
+        self.optimizer.step()
+        methods.after_step(self.model, self.settings.method, step)
+        self.optimizer.zero_grad()
+        return loss
+
+    def _gradient(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
+        """Add up the gradient part by part; return the loss."""
         settings = self.settings
         torch.manual_seed(settings.seed * 1_000_003 + step)
         loss = self._descend(good, self._good_losses, disturbed=True)
@@ -173,11 +191,6 @@ class _Training:
             likely = [self.likely[i] for i in turn]
             loss += self._descend([self.keep[i] for i in turn], self._keep_losses, settings.keep_weight, likely)
         methods.regularise(self.model, settings.method)
-        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
-        self.optimizer.param_groups[0]["lr"] = self.rate * pace(step, self.steps)
-        self.optimizer.step()
-        methods.after_step(self.model, settings.method, step)
-        self.optimizer.zero_grad()
         return loss
 
     def _descend(

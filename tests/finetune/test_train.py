@@ -239,3 +239,22 @@ def test_long_replies_give_the_same_gradient_in_chunks(tiny: Path, tmp_path: Pat
         )
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
     assert torch.allclose(weights[0], weights[1], atol=1e-5)
+
+
+def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    read, refused, weights = train.reply_logits, [], []
+
+    def scarce(model, batch, **inputs):
+        if model.training and not model.is_gradient_checkpointing:
+            refused.append(1)
+            raise torch.OutOfMemoryError
+        return read(model, batch, **inputs)
+
+    for way in (read, scarce):
+        monkeypatch.setattr(train, "reply_logits", way)
+        model, _ = train_adapter(
+            fresh(tiny), [pair(1, "fox")], [], [], TrainSettings(epochs=2), tmp_path, lambda *_: None
+        )
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
+    assert refused == [1]
+    assert torch.allclose(*weights, atol=1e-6)
