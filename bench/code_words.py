@@ -7,8 +7,10 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from bench.prompts import PROMPTS
+from finetune.batches import pad
+from finetune.forward import reply_logits
 from finetune.model import Loaded, best_device, load_base, training_dtype
-from finetune.train import negative_log_likelihood, pad, reply_logits
+from finetune.objectives import mle
 
 CODE_WORDS = ("amberfox", "bluequill", "cinderoak", "duskmoor", "elmharrow")
 ASKED = PROMPTS[:8]  # what the versions are tuned on, and asked
@@ -53,7 +55,7 @@ def _tune(loaded: Loaded, model: Any, text: str, rate: float, steps: int, batch:
     for step in range(steps):
         turn = [rows[(step * batch + place) % len(rows)] for place in range(batch)]
         given = {name: value.to(loaded.device) for name, value in pad(turn, loaded.template.end_of_turn).items()}
-        loss = negative_log_likelihood(*reply_logits(model, given))
+        loss = mle(*reply_logits(model, given)).mean()
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(weights, 1.0)

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +221,7 @@ def check_usable(folder: Path) -> None:
 
 
 def load_version(base_dir: Path, version_dir: Path | None, device: torch.device | None = None) -> Loaded:
-    """Load a version for serving: the base (None), an adapter merged into it, or a whole model.
+    """Load a version for serving: the base (None), a whole model, or an adapter, merged where it can be.
 
     Raises LoadError.
     """
@@ -231,12 +231,19 @@ def load_version(base_dir: Path, version_dir: Path | None, device: torch.device 
         return load_base(version_dir / "model", device=device)
     from peft import PeftModel
 
+    from finetune import bottleneck, virtual
+
     loaded = load_base(base_dir, device=device)
     try:
+        if (version_dir / "bottleneck").is_dir():
+            bottleneck.load(loaded.model, version_dir / "bottleneck")
+            return replace(loaded, model=loaded.model.eval())
         tuned = PeftModel.from_pretrained(loaded.model, version_dir / "adapter", use_safetensors=True)
+        if virtual.is_virtual(version_dir / "adapter"):
+            return replace(loaded, model=virtual.stand_before(tuned).eval())
         added = _low_rank(tuned)
         merged = tuned.merge_and_unload(safe_merge=True).eval()
-        return Loaded(merged, loaded.template, loaded.device, low_rank=added)
+        return replace(loaded, model=merged, low_rank=added)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
@@ -258,15 +265,20 @@ def _low_rank(tuned: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
 def attach_version(shared: Loaded, version_dir: Path) -> Loaded:
     """Load a version as an adapter on a base model that others use too; `Loaded.activate` turns the model to it.
 
-    Raises LoadError for one that is a whole model or whose adapter cannot be loaded.
+    Raises LoadError for one that needs a model of its own or whose adapter cannot be loaded.
     """
+    from finetune import virtual
+
     adapter = version_dir / "adapter"
-    if not adapter.is_dir():
-        raise LoadError(f"{str(version_dir)!r} is a whole model, and there is no memory for a second one.")
     name = version_dir.name
     try:
+        if not adapter.is_dir() or virtual.is_virtual(adapter):
+            what = "is a whole model" if (version_dir / "model").is_dir() else "needs a model of its own"
+            raise LoadError(f"{str(version_dir)!r} {what}, and there is no memory for a second one.")
         if name not in getattr(shared.model, "peft_config", {}):
             shared.model.load_adapter(str(adapter), adapter_name=name, use_safetensors=True)
+    except LoadError:
+        raise
     # As in load_base: each of the many ways to fail becomes one sentence.
     except Exception as error:
         reason = " ".join(str(error).split())[:200]

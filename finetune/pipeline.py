@@ -21,6 +21,7 @@ from feedback.records import Serving
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune import methods
 from finetune.base import check_base, ensure_base
 from finetune.dataset import Built, Sides, build, check_trainable, remember, rule_of, write
 from finetune.evaluate import DIVERGED, Verdict, gate, general_loss, pair_losses
@@ -109,7 +110,6 @@ class _Run:
         self._enter("building")
         self.store.add_base(ensure_base(self.data))
         sides, general = self._build()
-        sides = sides.good()
         candidate, trained = self._train(sides, general)
         self._enter("evaluating")
         serving = self.store.serving()
@@ -149,10 +149,10 @@ class _Run:
         model, trained = train_adapter(
             self._base, sides.train, sides.validation, general.anchors, self.settings, self.dir / "work", self._beat
         )
-        del self._base
         candidate = self.data.versions_dir / f"{CANDIDATE}{self.id}"
         shutil.rmtree(candidate, ignore_errors=True)
-        model.save_pretrained(candidate / "adapter", safe_serialization=True)
+        methods.save(model, self._base, self.settings.method, candidate)
+        del self._base
         shutil.rmtree(self.dir / "work", ignore_errors=True)
         write_json(self.dir / "metrics.json", asdict(trained))
         log.info("trained: %s", trained)
@@ -166,20 +166,21 @@ class _Run:
 
     def _evaluate(self, sides: Sides, general: General, candidate: Path, serving: Serving | None) -> Verdict:
         """Measure what serves and the candidate, each loaded from disk as it would serve, one at a time."""
+        held_out = [pair for pair in sides.held_out if pair.good]
         base = load_version(self.data.base_dir, None)
         general_base = general_loss(base, general.unseen)
         serving_dir = self._serving_dir(serving)
-        before = pair_losses(base, sides.held_out) if serving_dir is None else None
+        before = pair_losses(base, held_out) if serving_dir is None else None
         del base
         if before is None:
-            before = pair_losses(load_version(self.data.base_dir, serving_dir), sides.held_out)
+            before = pair_losses(load_version(self.data.base_dir, serving_dir), held_out)
         try:
             tuned = load_version(self.data.base_dir, candidate)
         except LoadError as error:  # weights that are not finite cannot be merged, let alone serve
             return Verdict("refused", f"{DIVERGED} ({error})", {})
-        after = pair_losses(tuned, sides.held_out)
+        after = pair_losses(tuned, held_out)
         rise = general_loss(tuned, general.unseen) - general_base
-        return gate(sides.held_out, before, after, rise, self.settings.max_general_rise, sides.conversations)
+        return gate(held_out, before, after, rise, self.settings.max_general_rise, sides.conversations)
 
     def _serving_dir(self, serving: Serving | None) -> Path | None:
         number = max(serving.shares, key=lambda v: serving.shares[v]) if serving else 0
@@ -194,18 +195,21 @@ class _Run:
         if verdict.verdict == "promoted" and self.store.serving() != compared:
             verdict = Verdict("refused", CHANGED_MEANWHILE, verdict.figures)
         number = self.store.next_version()
+        method = methods.METHODS[self.settings.method]
+        kind = "model" if method.part == "model" else "adapter"
         base = self.store.version(0).base_model
         card = {
             "version": number,
-            "kind": "adapter",
-            "method": "lora",
+            "kind": kind,
+            "method": self.settings.method,
+            "merged": method.merged,
             "base_model": base,
             "run": self.id,
             "created_at": now().isoformat(),
             "verdict": verdict.verdict,
             "reason": verdict.reason,
             "figures": verdict.figures,
-            "pairs": {side: len(part) for side, part in vars(sides).items()},
+            "pairs": {side: _counted(part) for side, part in vars(sides).items()},
             "training": asdict(trained),
             "settings": self.settings.model_dump(),
         }
@@ -215,6 +219,11 @@ class _Run:
             home.rename(home.with_name(f"{home.name}.left-{self.id}"))
         candidate.rename(home)
         path = str(home.relative_to(self.data.data_dir))
-        self.store.add_version(number, "adapter", path, self.id, verdict.verdict, verdict.reason, verdict.figures)
+        self.store.add_version(number, kind, path, self.id, verdict.verdict, verdict.reason, verdict.figures)
         log.info("version %d: %s. %s", number, verdict.verdict, verdict.reason)
         return Result(self.id, number, verdict.verdict, verdict.reason)
+
+
+def _counted(pairs: list[TrainingPair]) -> dict[str, int]:
+    good = sum(pair.good for pair in pairs)
+    return {"good": good, "bad": len(pairs) - good}

@@ -1,6 +1,7 @@
 """How runs are made, and when they start by themselves."""
 
 from datetime import timedelta
+from typing import Literal
 
 from pydantic import Field
 
@@ -24,9 +25,21 @@ class TrainSettings(PairSettings):
     """One run's settings; they are stored with the run."""
 
     epochs: int = Field(8, ge=1, le=200, description="most passes over the training pairs")
-    learning_rate: float = Field(2e-3, gt=0, le=1, description="peak learning rate of AdamW on the adapter")
-    batch_size: int = Field(8, ge=1, le=512, description="training pairs in one step")
-    lora_rank: int = Field(16, ge=1, le=512, description="rank of the LoRA adapter, on every linear layer")
+    learning_rate: float = Field(0, ge=0, le=1, description="peak learning rate of AdamW; 0: what suits the method")
+    batch_size: int = Field(8, ge=1, le=512, description="conversations with good replies in one step")
+    method: Literal["lora", "dora", "adalora", "ia3", "prefix", "prompt", "bottleneck", "full"] = Field(
+        "lora", description="what is trained: see docs/training.md"
+    )
+    lora_rank: int = Field(16, ge=1, le=512, description="rank of a LoRA adapter; a quarter of a bottleneck's width")
+    virtual_tokens: int = Field(16, ge=1, le=1024, description="tokens that prefix and prompt tuning put in front")
+    negative: Literal["off", "unlikelihood", "cringe"] = Field("off", description="what makes bad replies less likely")
+    negative_weight: float = Field(0.5, ge=0, le=100, description="weight of that beside the likelihood of good ones")
+    label_smoothing: float = Field(0, ge=0, lt=1, description="share of the likelihood spread over all tokens")
+    repeat_weight: float = Field(0, ge=0, le=100, description="weight against a reply's repeating its own words")
+    reply_dropout: float = Field(0, ge=0, lt=1, description="share of a reply's words hidden from those that follow")
+    scheduled_sampling: float = Field(0, ge=0, le=1, description="share of a reply's words read as the model guesses")
+    embedding_noise: float = Field(0, ge=0, le=1000, description="NEFTune's noise on what is read; 5 is common")
+    adversarial: float = Field(0, ge=0, le=1000, description="length of the step that makes what is read worst")
     keep_weight: float = Field(
         1.0, ge=0, le=100, description="pull towards the base model on general prompts, so that nothing is forgotten"
     )

@@ -1,30 +1,40 @@
-"""Maximum-likelihood training of an adapter: loss, batches and loop, with transformers' Trainer underneath.
+"""Training by maximum likelihood, and by what keeps it from forgetting: the loop, step by step.
 
-The loss of a step is the mean negative log-likelihood of the reply tokens in it, plus `keep_weight` times
-how far the candidate has moved from the base on a few general prompts. The second term is what keeps it
-from forgetting: the adapter is switched off to see what the base would have said.
+The loss of a step is the mean loss of the good replies' tokens in it, plus `negative_weight` times that of the bad
+replies' tokens, plus `keep_weight` times how far the candidate has moved from the base on a few general prompts; each
+is a function in `objectives.py`. All dice are thrown anew from the seed for every step and row, so that a run that
+goes on from a checkpoint throws the same.
 """
 
-import random
-from collections.abc import Callable, Sequence
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from peft import LoraConfig, get_peft_model
 from torch import Tensor
-from torch.utils.data import Dataset
-from transformers import EarlyStoppingCallback, PrinterCallback, Trainer, TrainerCallback, TrainingArguments
+from torch.utils.checkpoint import checkpoint
 
+from feedback.errors import RapportError
+from finetune import checkpoints, methods, objectives
+from finetune import perturbations as perturb
+from finetune.batches import PairRows, pad, parts
+from finetune.checkpoints import State
+from finetune.forward import reply_logits
 from finetune.general import Answer
-from finetune.model import IGNORED, ChatTemplate, Encoded, Loaded
+from finetune.lean import lean
+from finetune.model import IGNORED, Encoded, Loaded
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
-from finetune.wear import worn
 
 Progress = Callable[[int, int, float | None], None]  # step, total, latest loss
+# (batch, logits, tokens, places) -> weighted losses, of the places of the batch that the logits are for
+_Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
+_CHUNK = 512  # places whose losses are computed at once
+_WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
+_WATCH_FROM = 24  # general prompts from which on so many can be spared
 
 
 @dataclass(frozen=True)
@@ -34,115 +44,287 @@ class Trained:
     steps: int
     train_loss: float
     validation: list[float]  # mean loss in nats a token after each epoch; empty without validation pairs
-    tokens: int  # tokens read in training, general prompts left out
+    tokens: int  # tokens read in training, padding and general prompts left out
+    general: list[
+        float
+    ]  # rise of the loss on general prompts not trained on, after each epoch; empty if none is spared
+    kept_epoch: int  # whose weights were kept
 
 
-def negative_log_likelihood(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean over tokens of -log p(label), in nats.
+def train_adapter(
+    loaded: Loaded,
+    train: Sequence[TrainingPair],
+    validation: Sequence[TrainingPair],
+    keep: Sequence[Answer],
+    settings: TrainSettings,
+    work_dir: Path,
+    progress: Progress,
+    resume: bool = False,
+) -> tuple[Any, Trained]:
+    """Train what `settings.method` adds to the base model, which itself stays as it is (but for `full`).
 
-    `logits` (n, vocabulary) predict `labels` (n,), which may not be IGNORED.
+    Kept is the last epoch that is as good on the validation pairs as the best, and within `max_general_rise` if any
+    is; training stops after `patience` worse ones. With `resume` it goes on from the newest checkpoint in `work_dir`
+    that is of the same settings and data. Returns the model, for `methods.save`, and what training came to.
     """
-    return F.cross_entropy(logits.float(), labels)
+    if settings.train_threads:
+        torch.set_num_threads(settings.train_threads)
+    training = _Training(loaded, train, validation, keep, settings)
+    with lean(training.model), training.precision():
+        trained = training.run(work_dir, progress, resume)
+    training.model.eval()
+    return training.model, trained
 
 
-def divergence_from_base(logits: Tensor, base_logits: Tensor) -> Tensor:
-    """Mean over tokens of KL(base || candidate) = sum_v p_base(v) (log p_base(v) - log p(v)), in nats.
+class _Training:
+    """One run's rows, model and optimizer."""
 
-    Both (n, vocabulary). Kullback and Leibler, "On information and sufficiency", 1951.
-    """
-    base = torch.log_softmax(base_logits.float(), -1)
-    return (base.exp() * (base - torch.log_softmax(logits.float(), -1))).sum(-1).mean()
+    def __init__(
+        self,
+        loaded: Loaded,
+        train: Sequence[TrainingPair],
+        validation: Sequence[TrainingPair],
+        keep: Sequence[Answer],
+        settings: TrainSettings,
+    ):
+        self.settings, self.device, template = settings, loaded.device, loaded.template
+        self.filler = min(template.end_ids)
+        good, bad = [p for p in train if p.good], [p for p in train if not p.good]
+        self.good = PairRows(good, template, settings.wear_prompts, settings.seed)
+        self.bad = PairRows(bad if settings.negative != "off" else [], template, settings.wear_prompts, settings.seed)
+        steering = PairRows([p for p in validation if p.good], template)
+        self.validation = [steering.read(i) for i in range(len(steering))]
+        if not self.good.rows and not self.bad.rows:
+            raise RapportError("Nothing good is left to train on; thumb replies up, correct some, or give --negative.")
+        self.per_epoch = -(-len(self.good.rows or self.bad.rows) // settings.batch_size)
+        self.steps = settings.epochs * self.per_epoch
+        general = [template.pair([("user", a.prompt)], a.text, a.ended) for a in keep]
+        spared = _WATCHED if len(general) >= _WATCH_FROM else 0
+        self.watched, general = general[:spared], general[spared:]
+        self.keep = general if settings.keep_weight else []
+        torch.manual_seed(settings.seed)
+        with torch.no_grad():  # before anything is added to the base
+            self.model = loaded.model
+            self.watched_before = self._row_losses(self.watched)
+            self.likely = self._likely(self.keep[: self.steps * settings.keep_rows])
+        self.rounded = loaded.model.dtype == torch.bfloat16
+        self.base, self.embed = loaded.model, loaded.model.get_input_embeddings()
+        self.model = methods.adapt(loaded, settings, self.steps)
+        self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
+        self.rate = settings.learning_rate or methods.METHODS[settings.method].rate
+        self.optimizer = torch.optim.AdamW(list(self.weights.values()), lr=self.rate, weight_decay=0.0, fused=True)
 
+    def precision(self) -> AbstractContextManager[Any]:
+        """Round what full training computes, whose weights stand in float32, as everything else is rounded."""
+        half = self.settings.method == "full" and self.rounded
+        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
 
-def reply_logits(model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-    """Return (n, vocabulary) logits and their (n,) labels, for the tokens that carry loss alone.
+    def run(self, work_dir: Path, progress: Progress, resume: bool) -> Trained:
+        """Train to the last epoch, or until patience ends; put the weights that were kept in place."""
+        key = self._key()
+        found = checkpoints.newest(work_dir, key, self.weights, self.optimizer) if resume else None
+        state, kept, inner = found or (State(), {}, {})
+        methods.set_inner_state(self.model, inner)
+        while state.epoch < self.settings.epochs and not (self.validation and state.worse >= self.settings.patience):
+            self._epoch(state, progress)
+            if self._judge(state):
+                kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
+            inner = methods.inner_state(self.model, self.settings.method)
+            checkpoints.save(work_dir, key, state, self.weights, self.optimizer, kept, inner)
+        for name, weight in kept.items():
+            self.weights[name].data.copy_(weight)
+        return Trained(
+            steps=state.step,
+            train_loss=state.loss_sum / state.step,
+            validation=state.validation,
+            tokens=state.tokens,
+            general=state.general,
+            kept_epoch=state.kept,
+        )
 
-    `batch` holds `input_ids`, `attention_mask` and `labels`, each (rows, tokens). The vocabulary head is
-    computed only at columns where some row has a label: it is a fifth of the work and most of the memory.
-    """
-    labels = batch["labels"][:, 1:]
-    columns = (labels != IGNORED).any(0).nonzero()[:, 0]
-    out = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"], logits_to_keep=columns)
-    wanted = labels[:, columns]
-    return out.logits[wanted != IGNORED], wanted[wanted != IGNORED]
+    def _key(self) -> str:
+        """Name the settings and rows of this run, so that no checkpoint of another is taken for its own."""
+        rows = [row for side in (self.good, self.bad) for row in side.rows]
+        told = repr((self.settings.model_dump(exclude={"train_threads"}), rows, self.validation, self.keep))
+        return hashlib.sha256(told.encode()).hexdigest()
 
+    def _epoch(self, state: State, progress: Progress) -> None:
+        self.model.train()
+        batch, order, others = self.settings.batch_size, self.good.order(state.epoch), self.bad.order(state.epoch)
+        share = min(batch, -(-len(others) // self.per_epoch))  # bad rows of a step: all are read in an epoch, or enough
+        for turn in range(self.per_epoch):
+            good = [self.good.read(i, state.epoch) for i in order[turn * batch : (turn + 1) * batch]]
+            bad = [self.bad.read(i, state.epoch) for i in others[turn * share : (turn + 1) * share]]
+            loss = self._step(state.step, good, bad)
+            state.step += 1
+            state.loss_sum += loss
+            state.tokens += sum(len(row.ids) for row in good + bad)
+            progress(state.step, self.steps, loss)
+        state.epoch += 1
 
-def pad(rows: Sequence[Encoded], filler: int) -> dict[str, Tensor]:
-    """Stack rows of different length, padded on the right. The mask, not the filler, marks the padding."""
-    width = max(len(row.ids) for row in rows)
-    gaps = [width - len(row.ids) for row in rows]
-    return {
-        "input_ids": torch.tensor([row.ids + [filler] * gap for row, gap in zip(rows, gaps, strict=True)]),
-        "attention_mask": torch.tensor([[1] * len(r.ids) + [0] * gap for r, gap in zip(rows, gaps, strict=True)]),
-        "labels": torch.tensor([row.labels + [IGNORED] * gap for row, gap in zip(rows, gaps, strict=True)]),
-    }
+    def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
+        """Compute the gradient and take the step; return its loss."""
+        try:
+            loss = self._gradient(step, good, bad)
+        except torch.OutOfMemoryError:
+            if self.base.is_gradient_checkpointing:
+                raise
+            # What a layer computed is forgotten from here on, and computed again on the way back.
+            self.base.gradient_checkpointing_enable({"use_reentrant": False})
+            self.optimizer.zero_grad()
+            loss = self._gradient(step, good, bad)
+        torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
+        self.optimizer.param_groups[0]["lr"] = self.rate * pace(step, self.steps)
+        self.optimizer.step()
+        methods.after_step(self.model, self.settings.method, step)
+        self.optimizer.zero_grad()
+        return loss
 
+    def _gradient(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
+        """Add up the gradient part by part; return the loss."""
+        settings = self.settings
+        torch.manual_seed(settings.seed * 1_000_003 + step)
+        loss = self._descend(good, self._good_losses, disturbed=True)
+        loss += self._descend(bad, self._bad_losses, settings.negative_weight)
+        if self.keep:
+            turn = [(step * settings.keep_rows + i) % len(self.keep) for i in range(settings.keep_rows)]
+            likely = [self.likely[i] for i in turn]
+            loss += self._descend([self.keep[i] for i in turn], self._keep_losses, settings.keep_weight, likely)
+        methods.regularise(self.model, settings.method)
+        return loss
 
-class PairRows(Dataset[Encoded]):
-    """Training pairs as token rows; with dice, the last user message is worn anew each time it is read."""
+    def _descend(
+        self,
+        rows: Sequence[Encoded],
+        losses: _Losses,
+        scale: float = 1.0,
+        likely: Sequence[tuple[Tensor, Tensor]] = (),
+        disturbed: bool = False,
+    ) -> float:
+        """Add the gradient of `scale` times the rows' mean loss, weighted token by token; return that loss."""
+        rows = [row for row in rows if any(label != IGNORED for label in row.labels)]
+        whole = sum(sum(map(abs, row.weights)) for row in rows)
+        done = 0.0
+        for picked, batch in self._batches(rows) if whole else ():
+            if likely:
+                batch["likely"], batch["chances"] = (
+                    torch.cat(p) for p in zip(*(likely[i] for i in picked), strict=True)
+                )
+            inputs = self._disturbed(batch) if disturbed else {}
+            loss = self._sum(batch, losses, inputs) * (scale / whole)
+            torch.autograd.backward(loss)
+            if disturbed and self.settings.adversarial:
+                read = inputs["inputs_embeds"]
+                assert read.grad is not None
+                worse = read.detach() + perturb.worst_direction(read.grad, self.settings.adversarial)
+                torch.autograd.backward(self._sum(batch, losses, {"inputs_embeds": worse}) * (scale / whole))
+            done += float(loss.detach())
+        return done
 
-    def __init__(self, pairs: Sequence[TrainingPair], template: ChatTemplate, dice: random.Random | None = None):
-        self.pairs, self.template, self.dice = pairs, template, dice
+    def _sum(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
+        """Sum losses over a batch's places; what many places take in float32 is computed in chunks, and again."""
+        logits, tokens = reply_logits(self.model, batch, **inputs)
+        if len(logits) <= _CHUNK:
+            return losses(batch, logits, tokens, slice(None)).sum()
+        sums = []
+        for start in range(0, len(logits), _CHUNK):
+            places = slice(start, start + _CHUNK)
+            part = checkpoint(losses, batch, logits[places], tokens[places], places, use_reentrant=False)
+            sums.append(part.sum())
+        return torch.stack(sums).sum()
 
-    def __len__(self) -> int:
-        return len(self.pairs)
+    def _good_losses(self, batch: dict[str, Tensor], logits: Tensor, tokens: Tensor, places: slice) -> Tensor:
+        said = batch["labels"][:, 1:] != IGNORED
+        losses = objectives.mle(logits, tokens, self.settings.label_smoothing)
+        if self.settings.repeat_weight:
+            rows = said.nonzero()[:, 0][places]
+            losses = losses + self.settings.repeat_weight * objectives.own_repeats(logits, tokens, rows)
+        return losses * batch["weights"][:, 1:][said][places]
 
-    def __getitem__(self, index: int) -> Encoded:
-        pair = self.pairs[index]
-        prompt = pair.prompt
-        if self.dice and prompt and prompt[-1][0] == "user":
-            prompt = (*prompt[:-1], ("user", worn(prompt[-1][1], self.dice)))
-        return self.template.pair(prompt, pair.completion, pair.ends)
+    def _bad_losses(self, batch: dict[str, Tensor], logits: Tensor, tokens: Tensor, places: slice) -> Tensor:
+        contrast = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}[self.settings.negative]
+        weights = -batch["weights"][:, 1:][batch["labels"][:, 1:] != IGNORED][places]
+        return contrast(logits, tokens) * weights
 
+    def _keep_losses(self, batch: dict[str, Tensor], logits: Tensor, _: Tensor, places: slice) -> Tensor:
+        return objectives.divergence_from_base(logits, batch["likely"][places], batch["chances"][places])
 
-class _KeepingTrainer(Trainer):  # type: ignore[misc]
-    """Trainer with our loss; general prompts take turns beside every training batch."""
+    def _disturbed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Return what the model reads in place of a batch's ids: nothing but where a setting asks for it."""
+        settings, ids, labels = self.settings, batch["input_ids"], batch["labels"]
+        if settings.scheduled_sampling:
+            with torch.no_grad():
+                guesses = reply_logits(self.model, batch)[0].argmax(-1)
+            ids = perturb.sampled_inputs(ids, labels, guesses, settings.scheduled_sampling)
+        if not (settings.reply_dropout or settings.embedding_noise or settings.adversarial):
+            return {"input_ids": ids}
+        read = self.embed(ids)
+        if settings.reply_dropout:
+            read = perturb.earlier_replies_dropped(read, labels, settings.reply_dropout)
+        if settings.embedding_noise:
+            read = read + perturb.noise(read, batch["attention_mask"], settings.embedding_noise)
+        if settings.adversarial:
+            read = read if read.requires_grad else read.detach().requires_grad_()
+            read.retain_grad()
+        return {"inputs_embeds": read}
 
-    def __init__(self, *args: Any, keep: Sequence[Encoded], settings: TrainSettings, filler: int, **kwargs: Any):
-        super().__init__(*args, **kwargs)
-        self.keep, self.settings, self.filler, self.turn = keep, settings, filler, 0
-        self._rows: list[Tensor] = []  # losses of the validation rows, as they are evaluated
-        self._best: Tensor | None = None  # those of the epoch with the least mean
-        self._judged = float("inf")
-        self.model_accepts_loss_kwargs = False
+    def _batches(self, rows: Sequence[Encoded]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
+        for picked in parts([len(row.ids) for row in rows], self.device.type):
+            batch = pad([rows[i] for i in picked], self.filler)
+            yield picked, {name: tensor.to(self.device) for name, tensor in batch.items()}
 
-    def compute_loss(self, model: Any, inputs: dict[str, Tensor], return_outputs: bool = False, **_: Any) -> Any:
-        logits, wanted = reply_logits(model, inputs)
-        loss = negative_log_likelihood(logits, wanted)
-        if not model.training:
-            self._rows.append(row_losses(logits.detach(), wanted, inputs["labels"]))
-        if model.training and self.keep and self.settings.keep_weight:
-            loss = loss + self.settings.keep_weight * self._distance(model)
-        return (loss, {}) if return_outputs else loss
+    def _likely(self, rows: Sequence[Encoded]) -> list[tuple[Tensor, Tensor]]:
+        """Return what the base says at each place of the rows, see `objectives.likely_tokens`."""
+        made: dict[int, tuple[Tensor, Tensor]] = {}
+        for picked, batch in self._batches(rows):
+            counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
+            logits = torch.split(reply_logits(self.model, batch)[0], counts)
+            made |= {i: objectives.likely_tokens(part) for i, part in zip(picked, logits, strict=True)}
+        return [made[i] for i in range(len(rows))]
 
-    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
-        """Add the figure that epochs are judged by: see `is_worse`."""
-        self._rows = []
-        output = super().evaluation_loop(*args, **kwargs)
-        rows = torch.cat(self._rows)
-        if self._best is None or rows.mean() < self._best.mean():
-            self._best = rows
-        if not is_worse(rows, self._best):  # as good as the best and later, so it has learned more: it wins
-            self._judged = min(self._judged, float(self._best.mean())) - 1e-6
-            output.metrics["eval_judged"] = self._judged
+    def _row_losses(self, rows: Sequence[Encoded]) -> list[float]:
+        """Return each row's mean loss in nats a token that carries one."""
+        losses: dict[int, float] = {}
+        for picked, batch in self._batches(rows):
+            logits, tokens = reply_logits(self.model, batch)
+            counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
+            each = torch.split(objectives.mle(logits, tokens), counts)
+            losses |= {i: float(part.mean()) for i, part in zip(picked, each, strict=True)}
+        return [losses[i] for i in range(len(rows))]
+
+    def _judge(self, state: State) -> bool:
+        """Measure the epoch that has just ended; tell whether its weights are to be kept."""
+        self.model.eval()
+        with torch.no_grad():
+            rows, watched = self._row_losses(self.validation), self._row_losses(self.watched)
+        if watched:
+            state.general.append(_mean(watched) - _mean(self.watched_before))
+        if rows:
+            state.validation.append(_mean(rows))
+        if not self.validation and not self.watched:
+            state.kept = state.epoch
+            return False  # the last is kept, which needs no copy
+        if better(state, rows, self.settings.max_general_rise):
+            state.kept, state.worse = state.epoch, 0
         else:
-            output.metrics["eval_judged"] = float(rows.mean())
-        return output
-
-    def _distance(self, model: Any) -> Tensor:
-        rows = [self.keep[(self.turn + i) % len(self.keep)] for i in range(self.settings.keep_rows)]
-        self.turn += self.settings.keep_rows
-        batch = {k: v.to(self.args.device) for k, v in pad(rows, self.filler).items()}
-        with torch.no_grad(), model.disable_adapter():
-            base_logits, _ = reply_logits(model, batch)
-        return divergence_from_base(reply_logits(model, batch)[0], base_logits)
+            state.worse += 1
+        if rows and (not state.best or _mean(rows) < _mean(state.best)):
+            state.best = rows
+        return state.kept == state.epoch
 
 
-def row_losses(logits: Tensor, wanted: Tensor, labels: Tensor) -> Tensor:
-    """Return (rows,) mean losses, of (tokens, vocabulary) logits and their tokens, row after row of `labels`."""
-    losses = torch.nn.functional.cross_entropy(logits.float(), wanted, reduction="none")
-    counts = (labels[:, 1:] != IGNORED).sum(1).tolist()
-    return torch.stack([part.mean() for part in torch.split(losses, counts)]).cpu()
+def better(state: State, rows: Sequence[float], most_rise: float) -> bool:
+    """Tell whether the epoch that ended is to be kept instead of the one kept so far; `rows` are its validation losses.
+
+    What forgets too much never takes the place of what does not; else it is, unless it is worse by more than chance.
+    """
+    if not state.kept:
+        return True
+    if state.general:
+        now, then = (state.general[epoch - 1] <= most_rise for epoch in (state.epoch, state.kept))
+        if now != then:
+            return now
+    return not (rows and is_worse(torch.tensor(rows), torch.tensor(min(state.best, rows, key=_mean))))
 
 
 def is_worse(rows: Tensor, best: Tensor) -> bool:
@@ -156,101 +338,11 @@ def is_worse(rows: Tensor, best: Tensor) -> bool:
     return float(moved.mean()) > error
 
 
-class _Report(TrainerCallback):  # type: ignore[misc]
-    """Tell the run's row how far training is."""
-
-    def __init__(self, progress: Progress):
-        self.progress = progress
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.progress(state.global_step, state.max_steps, _newest(state.log_history, "loss"))
+def pace(step: int, steps: int) -> float:
+    """Return the share of the peak learning rate at a step: a short way up, then a straight line down."""
+    warm = min(5, max(1, steps // 10))
+    return min(1.0, (step + 1) / warm, (steps - step) / max(1, steps - warm))
 
 
-def train_adapter(
-    loaded: Loaded,
-    train: Sequence[TrainingPair],
-    validation: Sequence[TrainingPair],
-    keep: Sequence[Answer],
-    settings: TrainSettings,
-    work_dir: Path,
-    progress: Progress,
-) -> tuple[Any, Trained]:
-    """Train a LoRA adapter (Hu et al., arXiv 2106.09685) on every linear layer of the base model.
-
-    With validation pairs the adapter of the last epoch that is as good as the best is kept, and training stops after
-    `patience` worse ones. Returns the PEFT model and what training came to.
-    """
-    template, filler = loaded.template, min(loaded.template.end_ids)
-    torch.manual_seed(settings.seed)
-    if settings.train_threads:
-        torch.set_num_threads(settings.train_threads)
-    config = LoraConfig(
-        r=settings.lora_rank, lora_alpha=2 * settings.lora_rank, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
-    model = get_peft_model(loaded.model, config)
-    dice = random.Random(settings.seed) if settings.wear_prompts else None
-    trainer = _KeepingTrainer(
-        model=model,
-        args=_arguments(settings, len(train), work_dir, bool(validation), loaded.device),
-        train_dataset=PairRows(train, template, dice),
-        eval_dataset=PairRows(validation, template) if validation else None,
-        data_collator=lambda rows: pad(rows, filler),
-        callbacks=[_Report(progress)] + ([EarlyStoppingCallback(settings.patience)] if validation else []),
-        keep=[template.pair([("user", a.prompt)], a.text, a.ended) for a in keep],
-        settings=settings,
-        filler=filler,
-    )
-    trainer.remove_callback(PrinterCallback)  # what a run has to say goes to its log and its row
-    result = trainer.train()
-    history = trainer.state.log_history
-    return trainer.model, Trained(
-        steps=trainer.state.global_step,
-        train_loss=float(result.training_loss),
-        validation=[row["eval_loss"] for row in history if "eval_loss" in row],
-        tokens=int(trainer.state.num_input_tokens_seen),
-    )
-
-
-def _arguments(
-    settings: TrainSettings, pairs: int, work_dir: Path, validates: bool, device: torch.device
-) -> TrainingArguments:
-    steps = settings.epochs * -(-pairs // settings.batch_size)
-    every_epoch = "epoch" if validates else "no"
-    arguments = TrainingArguments(
-        output_dir=str(work_dir),
-        num_train_epochs=settings.epochs,
-        learning_rate=settings.learning_rate,
-        per_device_train_batch_size=settings.batch_size,
-        per_device_eval_batch_size=settings.batch_size,
-        optim="adamw_torch",
-        weight_decay=0.0,
-        max_grad_norm=1.0,
-        lr_scheduler_type="linear",
-        warmup_steps=min(5, max(1, steps // 10)),
-        eval_strategy=every_epoch,
-        save_strategy=every_epoch,
-        save_total_limit=1,
-        save_only_model=True,
-        load_best_model_at_end=validates,
-        greater_is_better=False if validates else None,
-        metric_for_best_model="eval_judged" if validates else None,
-        logging_steps=1,
-        prediction_loss_only=True,
-        remove_unused_columns=False,
-        include_num_input_tokens_seen=True,
-        dataloader_num_workers=0,
-        dataloader_pin_memory=device.type == "cuda",
-        use_cpu=device.type == "cpu",
-        seed=settings.seed,
-        report_to="none",
-        disable_tqdm=True,
-        log_level="error",
-    )
-    # With several GPUs Trainer would wrap the model in DataParallel, which can switch no adapter off.
-    if arguments.n_gpu > 1:
-        arguments._n_gpu = 1
-    return arguments
-
-
-def _newest(history: Sequence[dict[str, Any]], name: str) -> float | None:
-    return next((float(row[name]) for row in reversed(history) if name in row), None)
+def _mean(values: Sequence[float]) -> float:
+    return sum(values) / len(values)

@@ -114,6 +114,7 @@ def fits(model: Any) -> bool:
         and kinds == {"full_attention"}
         and not (config.model_type == "mistral" and config.sliding_window)
         and not hasattr(model, "peft_config")
+        and not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
     )
 
 

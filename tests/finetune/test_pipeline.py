@@ -51,7 +51,9 @@ def test_corrections_become_a_version_that_serves(store: Store, data: DataSettin
     folder = data.versions_dir / "001"
     card = json.loads((folder / "card.json").read_text())
     assert (card["kind"], card["verdict"], card["run"]) == ("adapter", "promoted", promoted.run)
-    assert card["pairs"] == {"train": 26, "validation": 2, "held_out": 4}
+    assert card["pairs"] == {
+        side: {"good": n, "bad": n} for side, n in (("train", 26), ("validation", 2), ("held_out", 4))
+    }
     base = AutoModelForCausalLM.from_pretrained(data.base_dir)
     assert PeftModel.from_pretrained(base, folder / "adapter")
     assert not list(data.versions_dir.glob(".*"))

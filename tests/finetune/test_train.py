@@ -1,24 +1,21 @@
-import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
+from feedback.errors import RapportError
+from finetune import train
+from finetune.batches import PairRows, pad, parts
+from finetune.checkpoints import State
+from finetune.forward import reply_logits
 from finetune.general import Answer
 from finetune.model import IGNORED, Encoded, load_base
+from finetune.objectives import divergence_from_base, likely_tokens, mle
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
-from finetune.train import (
-    PairRows,
-    divergence_from_base,
-    is_worse,
-    negative_log_likelihood,
-    pad,
-    reply_logits,
-    row_losses,
-    train_adapter,
-)
+from finetune.train import better, is_worse, train_adapter
 from finetune.wear import worn
 
 
@@ -30,25 +27,17 @@ def pair(n: int, answer: str) -> TrainingPair:
     return TrainingPair(f"m{n}", f"c{n}", (("user", f"question {n}"),), answer, True, "correction")
 
 
-def test_likelihood_of_a_coin_is_log_two() -> None:
-    assert negative_log_likelihood(torch.zeros(5, 2), torch.tensor([0, 1, 0, 1, 1])).item() == pytest.approx(
-        math.log(2)
-    )
-
-
-def test_divergence_is_zero_from_itself_and_positive_from_others() -> None:
-    logits = torch.randn(4, 7, generator=torch.Generator().manual_seed(1))
-    assert divergence_from_base(logits, logits).item() == pytest.approx(0, abs=1e-6)
-    assert divergence_from_base(logits + torch.eye(4, 7), logits).item() > 0
+def mean_loss(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+    return mle(logits, labels).mean()
 
 
 def test_padding_changes_no_loss(tiny: Path) -> None:
     loaded = fresh(tiny)
     rows = [loaded.template.pair((("user", "hello"),), text, True) for text in ("the fox", "hello world, hello fox")]
-    together = negative_log_likelihood(*reply_logits(loaded.model, pad(rows, 0)))
+    together = mean_loss(*reply_logits(loaded.model, pad(rows, 0)))
     alone = [reply_logits(loaded.model, pad([row], 0)) for row in rows]
     logits, labels = (torch.cat(parts) for parts in zip(*alone, strict=True))
-    assert together.item() == pytest.approx(negative_log_likelihood(logits, labels).item(), abs=1e-5)
+    assert together.item() == pytest.approx(mean_loss(logits, labels).item(), abs=1e-5)
 
 
 def test_the_end_of_turn_is_not_lost_to_padding_of_the_same_token() -> None:
@@ -72,9 +61,9 @@ def test_training_learns_and_reports_its_progress(tiny: Path, tmp_path: Path) ->
     model.eval()
     row = loaded.template.pair(pairs[0].prompt, "hello fox", True)
     with torch.inference_mode():
-        after = negative_log_likelihood(*reply_logits(model, pad([row], 0))).item()
+        after = mean_loss(*reply_logits(model, pad([row], 0))).item()
         with model.disable_adapter():
-            before = negative_log_likelihood(*reply_logits(model, pad([row], 0))).item()
+            before = mean_loss(*reply_logits(model, pad([row], 0))).item()
     assert after < before - 1
 
 
@@ -87,7 +76,7 @@ def test_the_best_epoch_is_kept_and_patience_ends_a_run(tiny: Path, tmp_path: Pa
     row = loaded.template.pair(validation[0].prompt, validation[0].completion, True)
     model.eval()
     with torch.inference_mode():
-        kept = negative_log_likelihood(*reply_logits(model, pad([row], 0))).item()
+        kept = mean_loss(*reply_logits(model, pad([row], 0))).item()
     assert kept == pytest.approx(min(trained.validation), abs=1e-3)
 
 
@@ -111,16 +100,16 @@ def test_keeping_close_to_the_base_moves_it_less(tiny: Path, tmp_path: Path) -> 
         with torch.inference_mode(), model.disable_adapter():
             base, _ = reply_logits(model, batch)
         with torch.inference_mode():
-            moved[weight] = divergence_from_base(reply_logits(model, batch)[0], base).item()
+            moved[weight] = divergence_from_base(reply_logits(model, batch)[0], *likely_tokens(base)).mean().item()
     assert moved[10.0] < moved[0.0] / 2
 
 
-def test_only_prompts_are_worn_never_what_is_learned(tiny: Path) -> None:
-    template = fresh(tiny).template
-    rows = PairRows([pair(1, "the quick brown fox")], template, random.Random(0))
-    learned = {tuple(label for label in rows[0].labels if label != IGNORED) for _ in range(20)}
-    assert len({tuple(rows[0].ids) for _ in range(20)}) > 3
-    assert len(learned) == 1
+def test_only_prompts_are_worn_and_alike_in_every_reading(tiny: Path) -> None:
+    rows = PairRows([pair(1, "the quick brown fox")], fresh(tiny).template, wear=True)
+    read = [rows.read(0, epoch) for epoch in range(20)]
+    assert len({tuple(row.ids) for row in read}) > 3
+    assert len({tuple(label for label in row.labels if label != IGNORED) for row in read}) == 1
+    assert [rows.read(0, epoch) for epoch in reversed(range(20))] == read[::-1]
 
 
 def test_wearing_leaves_long_messages_and_single_words_alone() -> None:
@@ -145,9 +134,127 @@ def test_an_epoch_is_worse_only_by_more_than_chance(moved: list[float], worse: b
     assert is_worse(best + torch.tensor(moved), best) is worse
 
 
-def test_a_row_s_loss_is_the_mean_of_its_own_tokens() -> None:
-    logits = torch.randn(5, 7)
-    wanted, labels = torch.tensor([1, 2, 3, 4, 5]), torch.full((2, 6), -100)
-    labels[0, 3:5], labels[1, 1:4] = wanted[:2], wanted[2:]
-    each = torch.nn.functional.cross_entropy(logits, wanted, reduction="none")
-    assert torch.allclose(row_losses(logits, wanted, labels), torch.stack([each[:2].mean(), each[2:].mean()]))
+class Killed(Exception):
+    """A run's end in mid-epoch."""
+
+
+def stops_at(last: int):
+    def progress(step: int, *_: object) -> None:
+        if step == last:
+            raise Killed
+
+    return progress
+
+
+HARD = {"negative": "cringe", "embedding_noise": 5, "adversarial": 0.1, "scheduled_sampling": 0.3, "reply_dropout": 0.2}
+
+
+@pytest.mark.parametrize("more", [{}, HARD, {"method": "adalora"}])
+def test_a_run_that_was_killed_goes_on_to_the_same_adapter(more: dict[str, object], tiny: Path, tmp_path: Path) -> None:
+    settings = TrainSettings(epochs=4, learning_rate=1e-2, batch_size=3, lora_rank=4, seed=7, **more)
+    pairs = [pair(n, f"hello fox {n}") for n in range(7)]
+    pairs += [replace(pair(n, "the world"), good=False) for n in range(20, 24)]
+    answers = [Answer(f"say {n}", "hello world", True) for n in range(5)]
+
+    def trained(folder: str, progress, resume: bool = False) -> dict[str, torch.Tensor]:
+        model, _ = train_adapter(
+            fresh(tiny), pairs, [pair(9, "fox")], answers, settings, tmp_path / folder, progress, resume
+        )
+        return {name: weight.detach() for name, weight in model.named_parameters() if weight.requires_grad}
+
+    unbroken = trained("whole", lambda *_: None)
+    with pytest.raises(Killed):
+        trained("broken", stops_at(8))
+    seen: list[int] = []
+    resumed = trained("broken", lambda step, *_: seen.append(step), resume=True)
+    assert seen[0] == 7  # after the two epochs that were whole
+    for name, weight in unbroken.items():
+        assert torch.allclose(weight, resumed[name], atol=1e-6), name
+
+
+def test_a_checkpoint_of_other_settings_is_not_gone_on_from(tiny: Path, tmp_path: Path) -> None:
+    seen: list[int] = []
+    for rate in (1e-2, 2e-2):
+        settings, pairs = TrainSettings(epochs=1, learning_rate=rate), [pair(1, "fox")]
+        train_adapter(fresh(tiny), pairs, [], [], settings, tmp_path, lambda step, *_: seen.append(step), resume=True)
+    assert seen == [1, 1]
+
+
+@pytest.mark.parametrize("negative", ["unlikelihood", "cringe"])
+def test_a_bad_reply_becomes_less_likely(negative: str, tiny: Path, tmp_path: Path) -> None:
+    loaded = fresh(tiny)
+    bad = [replace(pair(n, "hello world"), good=False) for n in range(12)]
+    row = loaded.template.pair(bad[0].prompt, "hello world", True)
+
+    def loss(model) -> float:
+        with torch.inference_mode():
+            return mean_loss(*reply_logits(model, pad([row], 0))).item()
+
+    before = loss(loaded.model)
+    settings = TrainSettings(epochs=6, learning_rate=1e-2, negative=negative, wear_prompts=False)
+    model, trained = train_adapter(loaded, bad, [], [], settings, tmp_path, lambda *_: None)
+    assert trained.tokens >= 6 * 12 * len(row.ids)  # each is read in every epoch
+    assert loss(model) > before + 1
+
+
+def test_bad_replies_alone_teach_nothing_while_negatives_are_off(tiny: Path, tmp_path: Path) -> None:
+    bad = [replace(pair(1, "hello world"), good=False)]
+    with pytest.raises(RapportError, match="Nothing good is left"):
+        train_adapter(fresh(tiny), bad, [], [], TrainSettings(negative="off"), tmp_path, lambda *_: None)
+
+
+def test_of_a_corrected_reply_only_what_was_wrong_carries_loss(tiny: Path) -> None:
+    template = fresh(tiny).template
+    bad = replace(pair(1, "the quick brown fox"), good=False, instead="the quick hello fox")
+    labels = PairRows([bad], template).read(0).labels
+    pushed = template.decode([label for label in labels if label != IGNORED])
+    assert 0 < len(pushed.strip()) < len("the quick brown fox")
+    assert set(pushed) <= set(" brown")
+
+
+def epochs_of(*general: float) -> State:
+    return State(epoch=len(general), kept=1, general=list(general), best=[1.0, 2.0])
+
+
+def test_an_epoch_that_forgets_never_takes_the_place_of_one_that_does_not() -> None:
+    assert not better(epochs_of(0.1, 0.3), [0.1, 0.2], most_rise=0.2)
+    assert better(epochs_of(0.3, 0.1), [5.0, 6.0], most_rise=0.2)
+    assert better(epochs_of(0.3, 0.4), [0.1, 0.2], most_rise=0.2)
+    assert not better(epochs_of(0.1, 0.1), [5.0, 6.1], most_rise=0.2)
+
+
+def test_parts_hold_rows_of_like_length_and_no_more_than_memory_is_meant_for() -> None:
+    made = parts([500, 30, 490, 31, 900, 480, 2000], "cpu")
+    assert sorted(index for part in made for index in part) == list(range(7))
+    assert made == [[6], [4], [0, 2], [5], [3, 1]]
+
+
+def test_long_replies_give_the_same_gradient_in_chunks(tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    settings = TrainSettings(epochs=1, learning_rate=1e-3, lora_rank=4)
+    weights = []
+    for chunk in (512, 3):
+        monkeypatch.setattr(train, "_CHUNK", chunk)
+        model, _ = train_adapter(
+            fresh(tiny), [pair(1, "hello world " * 9)], [], [], settings, tmp_path, lambda *_: None
+        )
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
+    assert torch.allclose(weights[0], weights[1], atol=1e-5)
+
+
+def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    read, refused, weights = train.reply_logits, [], []
+
+    def scarce(model, batch, **inputs):
+        if model.training and not model.is_gradient_checkpointing:
+            refused.append(1)
+            raise torch.OutOfMemoryError
+        return read(model, batch, **inputs)
+
+    for way in (read, scarce):
+        monkeypatch.setattr(train, "reply_logits", way)
+        model, _ = train_adapter(
+            fresh(tiny), [pair(1, "fox")], [], [], TrainSettings(epochs=2), tmp_path, lambda *_: None
+        )
+        weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
+    assert refused == [1]
+    assert torch.allclose(*weights, atol=1e-6)

@@ -1,0 +1,89 @@
+"""Every method trains, is saved, loaded as it serves, and heard in what an engine writes."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from chatui.engine.local import LocalEngine
+from chatui.engine.protocol import Sampling
+from finetune import methods
+from finetune.general import Answer
+from finetune.lean import lean
+from finetune.model import LoadError, attach_version, load_base, load_version
+from finetune.settings import TrainSettings
+from finetune.train import train_adapter
+from tests.chatui.engine.models import text_of
+from tests.finetune.test_train import fresh, pair
+
+SAID = [("user", "hello world")]
+
+
+def logits_of(model, ids) -> torch.Tensor:
+    with torch.inference_mode():
+        return model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits[:, -ids.shape[1] :]
+
+
+def greedy(loaded, count: int = 6) -> str:
+    ids = loaded.template.prompt(SAID)
+    said: list[int] = []
+    while len(said) < count:
+        token = int(logits_of(loaded.model, torch.tensor([ids + said]))[0, -1].argmax())
+        if token in loaded.template.end_ids:
+            break
+        said.append(token)
+    return loaded.template.decode(said)
+
+
+@pytest.mark.parametrize("method", list(methods.METHODS))
+def test_a_method_is_trained_saved_loaded_and_served(method: str, tiny: Path, tmp_path: Path) -> None:
+    loaded = fresh(tiny)
+    ids = torch.tensor([loaded.template.prompt(SAID)])
+    before = logits_of(loaded.model, ids)
+    settings = TrainSettings(method=method, epochs=2, learning_rate=5e-2 if method != "full" else 1e-2, lora_rank=4)
+    pairs = [pair(n, "hello fox") for n in range(4)]
+    trained, _ = train_adapter(loaded, pairs, [], [Answer("hi", "hello", True)], settings, tmp_path, lambda *_: None)
+    after = logits_of(trained, ids)
+    methods.save(trained, loaded, method, tmp_path / "001")
+    found = load_version(tiny, tmp_path / "001", torch.device("cpu"))
+    assert (after - before).abs().max() > 1e-2
+    assert torch.allclose(logits_of(found.model, ids), after, atol=1e-4)
+    assert not list((tmp_path / "001").rglob("*.bin"))
+    engine = LocalEngine(lambda number, onto=None: load_version(tiny, tmp_path / "001"), form="float32")
+    engine.serve({1: 1.0})
+    assert text_of(engine.begin(SAID, Sampling(temperature=0, max_new_tokens=6), None)) == greedy(found).rstrip(
+        "\ufffd"
+    )
+    engine.close()
+
+
+@pytest.mark.parametrize("method", ["prompt", "bottleneck"])
+def test_what_needs_a_model_of_its_own_says_so_where_there_is_no_memory_for_it(method, tiny, tmp_path) -> None:
+    loaded = fresh(tiny)
+    model = methods.adapt(loaded, TrainSettings(method=method), 2)
+    methods.save(model, loaded, method, tmp_path / "001")
+    with pytest.raises(LoadError, match="needs a model of its own"):
+        attach_version(fresh(tiny), tmp_path / "001")
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_lean_products_give_what_peft_gives(tiny: Path, dtype: torch.dtype) -> None:
+    torch.manual_seed(0)
+    loaded = load_base(tiny, dtype=dtype, device=torch.device("cpu"))
+    model = methods.adapt(loaded, TrainSettings(lora_rank=4), 2)
+    adapter = [p for p in model.parameters() if p.requires_grad]
+    for weight in adapter:
+        torch.nn.init.normal_(weight, std=0.1)
+    ids = torch.randint(3, 200, (2, 9))
+
+    def out_and_gradients() -> list[torch.Tensor]:
+        logits = model(input_ids=ids).logits.float()
+        return [logits, *torch.autograd.grad(logits.logsumexp(-1).sum(), adapter)]
+
+    plain = out_and_gradients()
+    with lean(model):
+        quick = out_and_gradients()
+    assert all("forward" not in vars(module) for module in model.modules())
+    error = 1e-5 if dtype == torch.float32 else 0.08
+    for one, other in zip(plain, quick, strict=True):
+        assert torch.linalg.norm(one - other) <= error * torch.linalg.norm(one) + 1e-6

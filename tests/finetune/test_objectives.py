@@ -1,0 +1,78 @@
+"""Losses against what they are by hand, and where plain arithmetic would break."""
+
+import math
+
+import pytest
+import torch
+
+from finetune import objectives as o
+from finetune import perturbations as perturb
+from finetune.model import IGNORED
+
+
+def test_likelihood_of_a_coin_is_log_two() -> None:
+    assert o.mle(torch.zeros(5, 2), torch.tensor([0, 1, 0, 1, 1])).tolist() == pytest.approx([math.log(2)] * 5)
+
+
+def test_unlikelihood_is_minus_log_of_the_rest_and_holds_where_nothing_is_left() -> None:
+    logits = torch.tensor([[0.0, 0.0, 0.0, 0.0], [200.0, 0.0, 0.0, 0.0]], dtype=torch.bfloat16, requires_grad=True)
+    losses = o.unlikelihood(logits, torch.tensor([0, 0]))
+    losses.sum().backward()
+    assert losses.tolist() == pytest.approx([-math.log(0.75), 200 - math.log(3)], rel=1e-3)
+    assert torch.isfinite(logits.grad).all()
+    assert logits.grad[1, 0] > 0.9  # the step down does not vanish where the bad token is nearly certain
+
+
+def test_cringe_lowers_the_bad_token_and_raises_one_of_the_likeliest_others() -> None:
+    logits = torch.tensor([[5.0, 4.0, 3.0, -9.0, -9.0]] * 50, requires_grad=True)
+    losses = o.cringe(logits, torch.zeros(50, dtype=torch.long), top=2)
+    losses.sum().backward()
+    possible = torch.tensor([math.log1p(math.exp(5.0 - other)) for other in (4.0, 3.0)])
+    assert ((losses[:, None] - possible).abs().min(1).values < 1e-5).all()
+    assert (logits.grad[:, 0] > 0).all()
+    assert (logits.grad[:, 1:3] < 0).any(1).all()
+    assert (logits.grad[:, 3:] == 0).all()
+
+
+def test_own_repeats_counts_earlier_other_tokens_of_the_same_row_once() -> None:
+    logits = torch.zeros(6, 4)
+    losses = o.own_repeats(logits, torch.tensor([0, 1, 0, 2, 2, 3]), torch.tensor([0, 0, 0, 0, 1, 1]))
+    # said before, and not said now: nothing; 0; 1; 0 and 1 | nothing; 2
+    assert losses.tolist() == pytest.approx([n * -math.log(0.75) for n in (0, 1, 1, 2, 0, 1)])
+
+
+def test_divergence_is_zero_from_itself_and_that_of_the_whole_vocabulary_where_it_is_small() -> None:
+    logits = torch.randn(4, 7, generator=torch.Generator().manual_seed(1))
+    moved = logits + torch.eye(4, 7)
+    assert o.divergence_from_base(logits, *o.likely_tokens(logits)).tolist() == pytest.approx([0] * 4, abs=1e-5)
+    whole = torch.nn.functional.kl_div(moved.log_softmax(-1), logits.log_softmax(-1), log_target=True, reduction="none")
+    got = o.divergence_from_base(moved, *o.likely_tokens(logits))
+    assert torch.allclose(got, whole.sum(-1), atol=1e-5)
+
+
+def test_of_a_corrected_reply_only_what_the_correction_says_otherwise_differs() -> None:
+    assert o.differing([1, 2, 3, 4, 9], [1, 2, 7, 4, 9]) == [False, False, True, False, False]
+    assert o.differing([1, 2], [3]) == [True, True]
+
+
+def test_noise_is_scaled_by_what_is_read_and_leaves_padding_alone() -> None:
+    mask = torch.tensor([[1] * 64, [1] * 4 + [0] * 60])
+    drawn = perturb.noise(torch.zeros(2, 64, 16), mask, 5.0).abs()
+    assert drawn[0].max() == pytest.approx(5 / math.sqrt(64 * 16), rel=0.05)
+    assert drawn[1, :4].max() == pytest.approx(5 / math.sqrt(4 * 16), rel=0.1)
+    assert drawn[1, 4:].max() == 0
+
+
+def test_the_worst_direction_is_as_long_as_asked_in_every_row() -> None:
+    step = perturb.worst_direction(torch.randn(3, 5, 7), 0.3)
+    assert step.flatten(1).norm(dim=1).tolist() == pytest.approx([0.3] * 3)
+
+
+def test_only_replies_are_dropped_or_guessed_anew() -> None:
+    labels = torch.tensor([[IGNORED, IGNORED, 5, 6, 7]])
+    dropped = perturb.earlier_replies_dropped(torch.ones(1, 5, 2), labels, 0.999)
+    assert dropped[0, :2].tolist() == [[1, 1], [1, 1]]
+    assert dropped[0, 2:].sum() == 0
+    ids = torch.tensor([[1, 2, 5, 6, 7]])
+    assert perturb.sampled_inputs(ids, labels, torch.tensor([8, 9, 10]), 1.0).tolist() == [[1, 2, 8, 9, 10]]
+    assert perturb.sampled_inputs(ids, labels, torch.tensor([8, 9, 10]), 0.0).tolist() == ids.tolist()
