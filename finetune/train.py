@@ -21,6 +21,7 @@ from feedback.errors import RapportError
 from finetune import checkpoints, methods, objectives
 from finetune import perturbations as perturb
 from finetune.batches import PairRows, pad, parts
+from finetune.best import better, mean
 from finetune.checkpoints import State
 from finetune.forward import reply_logits
 from finetune.general import Answer
@@ -298,9 +299,9 @@ class _Training:
         with torch.no_grad():
             rows, watched = self._row_losses(self.validation), self._row_losses(self.watched)
         if watched:
-            state.general.append(_mean(watched) - _mean(self.watched_before))
+            state.general.append(mean(watched) - mean(self.watched_before))
         if rows:
-            state.validation.append(_mean(rows))
+            state.validation.append(mean(rows))
         if not self.validation and not self.watched:
             state.kept = state.epoch
             return False  # the last is kept, which needs no copy
@@ -308,41 +309,12 @@ class _Training:
             state.kept, state.worse = state.epoch, 0
         else:
             state.worse += 1
-        if rows and (not state.best or _mean(rows) < _mean(state.best)):
+        if rows and (not state.best or mean(rows) < mean(state.best)):
             state.best = rows
         return state.kept == state.epoch
-
-
-def better(state: State, rows: Sequence[float], most_rise: float) -> bool:
-    """Tell whether the epoch that ended is to be kept instead of the one kept so far; `rows` are its validation losses.
-
-    What forgets too much never takes the place of what does not; else it is, unless it is worse by more than chance.
-    """
-    if not state.kept:
-        return True
-    if state.general:
-        now, then = (state.general[epoch - 1] <= most_rise for epoch in (state.epoch, state.kept))
-        if now != then:
-            return now
-    return not (rows and is_worse(torch.tensor(rows), torch.tensor(min(state.best, rows, key=_mean))))
-
-
-def is_worse(rows: Tensor, best: Tensor) -> bool:
-    """Tell whether losses (rows,) are worse than others of the same rows by more than chance may do.
-
-    By more than one standard error of their mean difference, row by row (the one-standard-error rule, Breiman et al.
-    1984). A handful of pairs tells neighbouring epochs apart no better than that.
-    """
-    moved = rows - best
-    error = float(moved.std()) / len(moved) ** 0.5 if len(moved) > 1 else 0.0
-    return float(moved.mean()) > error
 
 
 def pace(step: int, steps: int) -> float:
     """Return the share of the peak learning rate at a step: a short way up, then a straight line down."""
     warm = min(5, max(1, steps // 10))
     return min(1.0, (step + 1) / warm, (steps - step) / max(1, steps - warm))
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values)

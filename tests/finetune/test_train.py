@@ -8,6 +8,7 @@ import torch
 from feedback.errors import RapportError
 from finetune import train
 from finetune.batches import PairRows, pad, parts
+from finetune.best import better, is_worse
 from finetune.checkpoints import State
 from finetune.forward import reply_logits
 from finetune.general import Answer
@@ -15,7 +16,7 @@ from finetune.model import IGNORED, Encoded, load_base
 from finetune.objectives import divergence_from_base, likely_tokens, mle
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
-from finetune.train import better, is_worse, train_adapter
+from finetune.train import train_adapter
 from finetune.wear import worn
 
 

@@ -1,0 +1,38 @@
+"""Which epoch's weights are kept: late enough to have learned, early enough not to have forgotten."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from finetune.checkpoints import State
+
+
+def better(state: State, rows: Sequence[float], most_rise: float) -> bool:
+    """Tell whether the epoch that ended is to be kept instead of the one kept so far; `rows` are its validation losses.
+
+    What forgets too much never takes the place of what does not; else it is, unless it is worse by more than chance.
+    """
+    if not state.kept:
+        return True
+    if state.general:
+        now, then = (state.general[epoch - 1] <= most_rise for epoch in (state.epoch, state.kept))
+        if now != then:
+            return now
+    return not (rows and is_worse(torch.tensor(rows), torch.tensor(min(state.best, rows, key=mean))))
+
+
+def is_worse(rows: Tensor, best: Tensor) -> bool:
+    """Tell whether losses (rows,) are worse than others of the same rows by more than chance may do.
+
+    By more than one standard error of their mean difference, row by row (the one-standard-error rule, Breiman et al.
+    1984). A handful of pairs tells neighbouring epochs apart no better than that.
+    """
+    moved = rows - best
+    error = float(moved.std()) / len(moved) ** 0.5 if len(moved) > 1 else 0.0
+    return float(moved.mean()) > error
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the mean of at least one value."""
+    return sum(values) / len(values)
