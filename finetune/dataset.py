@@ -40,6 +40,10 @@ class Sides:
         """Count the usable conversations."""
         return len({p.conversation_id for p in self.train + self.validation + self.held_out})
 
+    def good(self) -> "Sides":
+        """Leave out the pairs that are to become less likely."""
+        return Sides(**{side: [p for p in part if p.good] for side, part in vars(self).items()})
+
 
 @dataclass(frozen=True)
 class Built:

@@ -28,6 +28,7 @@ from finetune.evaluate import DIVERGED, Verdict, gate, general_loss, pair_losses
 from finetune.general import General, general_answers
 from finetune.lock import the_only_run
 from finetune.model import LoadError, best_device, load_base, load_version, training_dtype, write_json
+from finetune.pairs import TrainingPair
 from finetune.schedule import require_feedback
 from finetune.settings import ScheduleSettings, TrainSettings
 from finetune.train import Trained, train_adapter
