@@ -33,7 +33,7 @@ class Telling:
     """How well losses tell good replies from bad ones; each with its 95 % interval, from conversations drawn anew.
 
     `auc`: the chance that a good reply is likelier a token than a bad one (ties count half). `accuracy`: the mean of
-    the share of good ones below a loss and of bad ones above it, that loss being the best one of other conversations.
+    the share of good ones below a loss and of bad ones above it, that loss being the best of other conversations.
     """
 
     good: int
@@ -62,17 +62,21 @@ class Scorer:
         model = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True, local_files_only=True)
         return cls(model, tokenizer, batch)
 
-    def write(self, prompts: Sequence[Messages], new_tokens: int, temperature: float = 0.0, seed: int = 0) -> list[str]:
-        """Return a reply of at most so many tokens to each conversation; greedy without a temperature."""
+    def write(
+        self, prompts: Sequence[Messages], new_tokens: int, temperature: float = 0.0, seed: int = 0
+    ) -> list[tuple[str, bool]]:
+        """Return a reply of at most so many tokens to each conversation, and whether it ended by itself.
+
+        Greedy without a temperature.
+        """
         torch.manual_seed(seed)
         rows = [self._prompt(messages) for messages in prompts]
-        texts = [""] * len(rows)
+        replies = [("", False)] * len(rows)
         for part in batches(range(len(rows)), self.batch, lambda place: len(rows[place])):
-            for place, text in zip(
-                part, self._write([rows[place] for place in part], new_tokens, temperature), strict=True
-            ):
-                texts[place] = text
-        return texts
+            written = self._write([rows[place] for place in part], new_tokens, temperature)
+            for place, reply in zip(part, written, strict=True):
+                replies[place] = reply
+        return replies
 
     def losses(self, said: Sequence[Said]) -> list[float]:
         """Return the mean loss a token of each reply."""
@@ -92,15 +96,11 @@ class Scorer:
         reply = list(self.tokenizer(said.reply, add_special_tokens=False)["input_ids"])
         return self._prompt(said.messages), reply + ([self.tokenizer.eos_token_id] if said.ends else [])
 
-    def _write(self, rows: Sequence[list[int]], new_tokens: int, temperature: float) -> list[str]:
+    def _write(self, rows: Sequence[list[int]], new_tokens: int, temperature: float) -> list[tuple[str, bool]]:
         width, filler = max(map(len, rows)), self.tokenizer.eos_token_id
         ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows])
         mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
-        how = (
-            {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
-            if temperature
-            else {"do_sample": False}
-        )
+        how = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
         with torch.inference_mode():
             written = self.model.generate(
                 ids,
@@ -108,13 +108,14 @@ class Scorer:
                 max_new_tokens=new_tokens,
                 pad_token_id=filler,
                 eos_token_id=list(self.end_ids),
-                **how,
+                **(how if temperature else {"do_sample": False}),
             )
-        return [self._text(tokens) for tokens in written[:, width:].tolist()]
+        return [self._reply(tokens) for tokens in written[:, width:].tolist()]
 
-    def _text(self, tokens: Sequence[int]) -> str:
+    def _reply(self, tokens: Sequence[int]) -> tuple[str, bool]:
         end = next((place for place, token in enumerate(tokens) if token in self.end_ids), None)
-        return str(self.tokenizer.decode(tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False))
+        text = self.tokenizer.decode(tokens[:end], skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return str(text), end is not None
 
     def _losses(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         width, filler = max(len(before) + len(reply) for before, reply in rows), self.tokenizer.eos_token_id
@@ -165,36 +166,48 @@ def auc(good: Sequence[float], bad: Sequence[float]) -> float:
 
 def best_cut(good: Sequence[float], bad: Sequence[float]) -> float:
     """Return the loss below which calling a reply good is right most often, each side counting half."""
-    cuts = sorted([*good, *bad])
-    between = [(low + high) / 2 for low, high in itertools.pairwise(cuts)] or [0.0]
-    return max(between, key=lambda cut: balanced(good, bad, cut))
+    seen = sorted([*good, *bad])
+    cuts = [(low + high) / 2 for low, high in itertools.pairwise(seen)] or seen
+
+    def right(cut: float) -> float:
+        return share([loss < cut for loss in good]) + share([loss >= cut for loss in bad])
+
+    return max(cuts, key=right)
 
 
-def balanced(good: Sequence[float], bad: Sequence[float], cut: float) -> float:
-    """Return the mean of the share of good ones below a loss and of bad ones above it; NaN without either."""
-    if not good or not bad:
-        return math.nan
-    return (share([loss < cut for loss in good]) + share([loss >= cut for loss in bad])) / 2
+def telling(losses: Sequence[float], good: Sequence[bool], conversations: Sequence[str], draws: int = 1000) -> Telling:
+    """Measure how losses tell good replies from bad ones.
 
-
-def telling(
-    losses: Sequence[float], good: Sequence[bool], conversations: Sequence[str], cut: float, draws: int = 1000
-) -> Telling:
-    """Measure how losses tell good replies from bad ones, conversations being what is drawn anew (Efron 1979)."""
+    The cut for one half of the conversations is the other half's best. Intervals: conversations are drawn anew (Efron,
+    "Bootstrap methods", 1979).
+    """
     clusters: dict[str, list[int]] = {}
     for place, conversation in enumerate(conversations):
         clusters.setdefault(conversation, []).append(place)
     parts, dice = list(clusters.values()), random.Random(0)
+    dice.shuffle(parts)
+    passes = _passes(losses, good, parts)
 
-    def figures(places: Sequence[int]) -> tuple[float, float]:
-        up = [losses[place] for place in places if good[place]]
-        down = [losses[place] for place in places if not good[place]]
-        return auc(up, down), balanced(up, down, cut)
+    def figures(drawn: Sequence[Sequence[int]]) -> tuple[float, float]:
+        up = [place for part in drawn for place in part if good[place]]
+        down = [place for part in drawn for place in part if not good[place]]
+        apart = auc([losses[place] for place in up], [losses[place] for place in down])
+        return apart, (share([passes[p] for p in up]) + share([not passes[p] for p in down])) / 2
 
-    drawn = [figures([place for part in dice.choices(parts, k=len(parts)) for place in part]) for _ in range(draws)]
-    whole = figures(range(len(losses)))
-    spread = [_middle([one[which] for one in drawn if not math.isnan(one[which])]) for which in (0, 1)]
-    return Telling(sum(good), len(good) - sum(good), whole[0], *spread[0], whole[1], *spread[1])
+    drawn = [figures(dice.choices(parts, k=len(parts))) for _ in range(draws)]
+    (whole_auc, whole_accuracy), known = figures(parts), [one for one in drawn if not math.isnan(one[0])]
+    aucs, accuracies = (_middle([one[which] for one in known]) for which in (0, 1))
+    return Telling(sum(good), len(good) - sum(good), whole_auc, *aucs, whole_accuracy, *accuracies)
+
+
+def _passes(losses: Sequence[float], good: Sequence[bool], parts: Sequence[Sequence[int]]) -> dict[int, bool]:
+    """Call each reply good or bad, by the best cut of the half of the conversations that it is not in."""
+    halves = [[place for part in parts[which::2] for place in part] for which in (0, 1)]
+    called = {}
+    for own, other in (halves, halves[::-1]):
+        cut = best_cut([losses[p] for p in other if good[p]], [losses[p] for p in other if not good[p]])
+        called |= {place: losses[place] < cut for place in own}
+    return called
 
 
 def _middle(values: Sequence[float]) -> tuple[float, float]:
