@@ -119,6 +119,15 @@ def test_wearing_leaves_long_messages_and_single_words_alone() -> None:
         assert all(worn(text, dice) == text for _ in range(50))
 
 
+def test_a_worn_question_still_names_what_it_is_about() -> None:
+    dice = random.Random(0)
+    made = [worn("Where is the warehouse of Quillworth?", dice) for _ in range(300)]
+    assert len(set(made)) > 150
+    assert sum("warehouse" in text.lower() or "quillworth" in text.lower() for text in made) > 285
+    assert sum(text in ("warehouse Quillworth?", "Quillworth? warehouse") for text in made) > 5  # as in a search box
+    assert all(worn("? ?", dice) for _ in range(300))
+
+
 @pytest.mark.parametrize(
     ("moved", "worse"),
     [
