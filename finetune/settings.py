@@ -24,7 +24,9 @@ class PairSettings(Settings):
 class TrainSettings(PairSettings):
     """One run's settings; they are stored with the run."""
 
-    epochs: int = Field(8, ge=1, le=200, description="most passes over the training pairs")
+    epochs: int = Field(
+        0, ge=0, le=200, description="most passes over the training pairs; 0: what suits their number, 3 to 16"
+    )
     learning_rate: float = Field(0, ge=0, le=1, description="peak learning rate of AdamW; 0: what suits the method")
     batch_size: int = Field(8, ge=1, le=512, description="conversations with good replies in one step")
     method: Literal["lora", "dora", "adalora", "ia3", "prefix", "prompt", "bottleneck", "full"] = Field(
@@ -43,7 +45,7 @@ class TrainSettings(PairSettings):
     keep_weight: float = Field(
         1.0, ge=0, le=100, description="pull towards the base model on general prompts, so that nothing is forgotten"
     )
-    keep_rows: int = Field(2, ge=1, le=64, description="general prompts in one step")
+    keep_rows: int = Field(4, ge=1, le=64, description="general prompts in one step")
     wear_prompts: bool = Field(True, description="vary the wording of prompts in training, so that few teach more")
     patience: int = Field(
         3, ge=1, le=200, description="epochs worse than the best by more than chance, before a run stops"

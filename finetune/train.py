@@ -34,6 +34,7 @@ Progress = Callable[[int, int, float | None], None]  # step, total, latest loss
 # (batch, logits, tokens, places) -> weighted losses, of the places of the batch that the logits are for
 _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
 _CHUNK = 512  # places whose losses are computed at once
+_STEPS, _FEWEST_PASSES, _MOST_PASSES = 80, 3, 16
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 24  # general prompts from which on so many can be spared
 
@@ -98,7 +99,8 @@ class _Training:
         if not self.good.rows and not self.bad.rows:
             raise RapportError("Nothing good is left to train on; thumb replies up, correct some, or give --negative.")
         self.per_epoch = -(-len(self.good.rows or self.bad.rows) // settings.batch_size)
-        self.steps = settings.epochs * self.per_epoch
+        self.epochs = settings.epochs or passes(self.per_epoch)
+        self.steps = self.epochs * self.per_epoch
         general = [template.pair([("user", a.prompt)], a.text, a.ended) for a in keep]
         spared = _WATCHED if len(general) >= _WATCH_FROM else 0
         self.watched, general = general[:spared], general[spared:]
@@ -126,7 +128,7 @@ class _Training:
         found = checkpoints.newest(work_dir, key, self.weights, self.optimizer) if resume else None
         state, kept, inner = found or (State(), {}, {})
         methods.set_inner_state(self.model, inner)
-        while state.epoch < self.settings.epochs and not (self.validation and state.worse >= self.settings.patience):
+        while state.epoch < self.epochs and not (self.validation and state.worse >= self.settings.patience):
             self._epoch(state, progress)
             if self._judge(state):
                 kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -312,6 +314,11 @@ class _Training:
         if rows and (not state.best or mean(rows) < mean(state.best)):
             state.best = rows
         return state.kept == state.epoch
+
+
+def passes(per_epoch: int) -> int:
+    """Return how many passes suit rows that make so many steps a pass: few rows are read more often."""
+    return max(_FEWEST_PASSES, min(_MOST_PASSES, -(-_STEPS // per_epoch)))
 
 
 def pace(step: int, steps: int) -> float:

@@ -16,7 +16,7 @@ from finetune.model import IGNORED, Encoded, load_base
 from finetune.objectives import divergence_from_base, likely_tokens, mle
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
-from finetune.train import train_adapter
+from finetune.train import passes, train_adapter
 from finetune.wear import worn
 
 
@@ -268,3 +268,8 @@ def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: 
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
     assert refused == [1]
     assert torch.allclose(*weights, atol=1e-6)
+
+
+@pytest.mark.parametrize(("per_epoch", "wanted"), [(1, 16), (5, 16), (8, 10), (27, 3), (500, 3)])
+def test_few_rows_are_read_more_often(per_epoch: int, wanted: int) -> None:
+    assert passes(per_epoch) == wanted
