@@ -41,7 +41,8 @@ def _train(task: Task, keep: tuple[Answer, ...], own: dict[str, Any]) -> float:
         TrainingPair(str(place), str(place), pair.messages, pair.reply, pair.ended, "thumb_up")
         for place, pair in enumerate(pairs(task.told))
     ]
-    settings = TrainSettings.given(seed=task.seed, **({"epochs": task.epochs} if task.epochs else {}), **own)
+    passes = {"epochs": task.epochs} if task.epochs else {}
+    settings = TrainSettings(seed=task.seed, **passes, **own)
     began = time.monotonic()
     model, _ = train_adapter(loaded, rows, [], keep, settings, task.out / "work", lambda *_: None)
     seconds = time.monotonic() - began
