@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | proof-loop | proof-turn | proof-swap | proof-hostile | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | proof-loop | proof-turn | proof-swap | proof-hostile | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page bench-serve proof-loop proof-turn proof-swap proof-hostile clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train proof-loop proof-turn proof-swap proof-hostile clean
 
 setup: $(READY)
 
@@ -43,6 +43,15 @@ bench-page: setup
 # How fast replies are written, by Rapport and by others, on the starter model; nothing else should compute meanwhile.
 bench-serve: setup
 	$(BIN)/python bench/serve.py
+
+# What is learned from feedback and what is forgotten over it, beside plain LoRA and TRL (bench/requirements.txt; without it
+# TRL's rows are skipped). Hours; broken off, it goes on where it was. Nothing else should compute meanwhile.
+bench-learn: setup
+	$(BIN)/python bench/learn.py --json data-bench/learn.json
+
+# How fast an adapter is trained and in how much memory, beside the same others; an hour, taken up again likewise.
+bench-train: setup
+	$(BIN)/python bench/train.py --json data-bench/train.json
 
 # The loop of 24 facts alone, with its figures.
 proof-loop: setup

@@ -27,10 +27,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 from transformers.utils import logging as quiet
 
-from bench import exam, lessons, machine
+from bench import exam, lessons
 from bench.companies import FACTS, company
 from bench.learners import LEARNERS
 from bench.lessons import Told
+from bench.rows import Rows, measured, reason, sentence
 from bench.samples import Samples
 from bench.scorer import Scorer
 from bench.streams import Failed, Missing
@@ -44,7 +45,6 @@ from finetune.model import load_version
 CONTESTS = ("facts", "tastes", "thumbs")
 BASE, RAPPORT = "base", "rapport"
 WHO = (RAPPORT, *LEARNERS)
-DATA = ROOT.parent / "shared" / "data"
 FILES = ("coffee_thumbs", "kto_en_demo")
 _DRAWN = 3  # replies to each prompt from which thumbs are drawn
 _LONGEST = 1600  # characters of a conversation that is trained on: about 400 tokens, for the sake of two cores
@@ -99,19 +99,18 @@ def lessons_of(contest: str, seed: int, setup: Setup) -> Iterator[Lesson]:
             yield Lesson(contest, name, seed, told, partial(_ask_taste, name, seed))
     else:
         for name in FILES:
-            file = DATA / f"{name}.jsonl"
+            file = lessons.DATA / f"{name}.jsonl"
             if not file.is_file():
-                raise Missing(f"needs {file.name} in {str(DATA)!r}")
+                raise Missing(f"needs {file.name} in {str(lessons.DATA)!r}")
             seen, unseen = lessons.split(lessons.of_file(file), seed)
-            short = [each for each in seen if length(each) <= _LONGEST]
+            short = [each for each in seen if lessons.length(each) <= _LONGEST]
             yield Lesson(
-                contest, name, seed, short, partial(_ask_rated, [e for e in unseen if length(e) <= _LONGEST_UNSEEN])
+                contest,
+                name,
+                seed,
+                short,
+                partial(_ask_rated, [e for e in unseen if lessons.length(e) <= _LONGEST_UNSEEN]),
             )
-
-
-def length(told: Told) -> int:
-    """Count the characters of a conversation."""
-    return sum(len(text) for _, text in told.messages) + len(told.reply)
 
 
 def _ask_taste(name: str, seed: int, scorer: Scorer, _: Figures) -> Figures:
@@ -183,12 +182,10 @@ def _command(package: str, *arguments: str, data: DataSettings) -> list[str]:
 
 
 class Bench:
-    """Rows so far, kept in a file as they come."""
+    """One run: who learns what, and the rows of it."""
 
-    def __init__(self, setup: Setup, file: Path | None):
-        self.setup, self.file = setup, file
-        found = json.loads(file.read_text(encoding="utf-8")) if file and file.exists() else {}
-        self.rows: list[Figures] = [row for row in found.get("rows", []) if not {"error", "skipped"} & row.keys()]
+    def __init__(self, setup: Setup, rows: Rows):
+        self.setup, self.rows = setup, rows
 
     def take(self, contest: str, seed: int, who: Sequence[str]) -> None:
         """Measure the base model and each contestant on each lesson of a contest."""
@@ -198,16 +195,16 @@ class Bench:
                 for name in who:
                     self.row(lesson, name, before)
         except Missing as missing:
-            self._add({"contest": contest, "seed": seed, "skipped": str(missing)})
+            self.rows.add({"contest": contest, "seed": seed, "skipped": str(missing)})
 
     def row(self, lesson: Lesson, who: str, before: Figures) -> Figures:
         """Return a row, measured now unless it is there already."""
         key = {"contest": lesson.contest, "part": lesson.part, "seed": lesson.seed, "who": self.setup.name_of(who)}
-        there = next((row for row in self.rows if key.items() <= row.items()), None)
+        there = self.rows.find(key)
         if there is not None:
             return there
         print(" ".join(map(str, key.values())), "...", file=sys.stderr, flush=True)
-        return self._add(key | self._measured(lesson, who, before))
+        return self.rows.add(key | self._measured(lesson, who, before))
 
     def _measured(self, lesson: Lesson, who: str, before: Figures) -> Figures:
         try:
@@ -220,16 +217,7 @@ class Bench:
             return {"skipped": str(missing)}
         # One contestant that fails is a row of the table, whatever it raised.
         except Exception as error:  # noqa: BLE001
-            return {"error": f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"}
-
-    def _add(self, row: Figures) -> Figures:
-        self.rows.append(row)
-        if self.file:
-            about = machine.facts(torch.device("cpu"), self.setup.threads)
-            partial_file = self.file.with_name(self.file.name + ".partial")
-            partial_file.write_text(json.dumps({"machine": about, "rows": self.rows}, indent=1), encoding="utf-8")
-            partial_file.replace(self.file)
-        return row
+            return {"error": sentence(error)}
 
 
 _COLUMNS = {
@@ -259,10 +247,8 @@ def table(rows: Sequence[Figures]) -> str:
 
 def _lines(part: str, who: str, group: Sequence[Figures], columns: Sequence[str]) -> Iterator[str]:
     start = f"{part:<16}{who:<24}"
-    whole = [row for row in group if not {"error", "skipped"} & row.keys()]
-    for row in group:
-        if row not in whole:
-            yield f"{start}  " + (f"skipped: {row['skipped']}" if "skipped" in row else f"failed: {row['error']}")
+    whole = [row for row in group if measured(row)]
+    yield from (f"{start}  {reason(row)}" for row in group if not measured(row))
     if whole:
         yield f"{start}{len(whole):>6}" + "".join(f"{_median(whole, name):>14}" for name in columns)
 
@@ -299,11 +285,12 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(given.threads)
     retrain = shlex.split(given.retrain)
     base = (given.model or starter_folder()).resolve()
-    bench = Bench(Setup(base, given.threads, retrain, given.epochs, given.facts, given.thumbs), given.json)
+    setup = Setup(base, given.threads, retrain, given.epochs, given.facts, given.thumbs)
+    bench = Bench(setup, Rows(given.json, given.threads))
     for seed in (int(seed) for seed in given.seeds.split(",")):
         for contest in contests:
             bench.take(contest, seed, who)
-    print(table(bench.rows))
+    print(table(bench.rows.all))
     return 0
 
 

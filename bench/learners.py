@@ -12,7 +12,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,10 +171,10 @@ def _trained(trainer: Any, task: Task) -> float:
     return seconds
 
 
-def main() -> int:
-    """Learn one lesson in one way."""
+def main(learners: Mapping[str, Learner]) -> int:
+    """Learn one lesson in one way, as the command line says."""
     parser = argparse.ArgumentParser(description="One way to learn a lesson.")
-    parser.add_argument("name", choices=LEARNERS)
+    parser.add_argument("name", choices=learners)
     for folder in ("lesson", "base", "out"):
         parser.add_argument(f"--{folder}", type=Path, required=True)
     parser.add_argument("--seed", type=int, required=True)
@@ -186,11 +186,11 @@ def main() -> int:
         if given.name.startswith("trl") and not importlib.util.find_spec("trl"):
             raise Missing("needs trl (bench/requirements.txt)")
         task = Task(given.base, kept(given.lesson), given.out, given.seed, given.epochs)
-        print(json.dumps({"train_s": LEARNERS[given.name](task)}))
+        print(json.dumps({"train_s": learners[given.name](task)}))
     except Missing as missing:
         print(json.dumps({"skipped": str(missing)}))
     return 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(LEARNERS))

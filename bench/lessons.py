@@ -8,8 +8,10 @@ from pathlib import Path
 
 from bench.companies import Company
 from bench.samples import Sample, Samples
+from bench.subject import ROOT
 from bench.tastes import Taste, thumbs
 
+DATA = ROOT.parent / "shared" / "data"  # thumbs that nobody here gave; they lie beside the project, not in it
 ANSWER_TOKENS = 32
 TRAINED_SHARE = 0.6  # of the conversations of a file of thumbs; the others are unseen
 
@@ -66,6 +68,11 @@ def of_file(file: Path) -> list[Told]:
         conversation = str(row.get("conversation_id", f"{file.stem}-{place}"))
         told.append(Told(conversation, messages, said[-1]["content"], True, bool(row["label"])))
     return told
+
+
+def length(told: Told) -> int:
+    """Count the characters of a conversation."""
+    return sum(len(text) for _, text in told.messages) + len(told.reply)
 
 
 def split(told: Sequence[Told], seed: int) -> tuple[list[Told], list[Told]]:

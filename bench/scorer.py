@@ -203,7 +203,7 @@ def telling(losses: Sequence[float], good: Sequence[bool], conversations: Sequen
 def _passes(losses: Sequence[float], good: Sequence[bool], parts: Sequence[Sequence[int]]) -> dict[int, bool]:
     """Call each reply good or bad, by the best cut of the half of the conversations that it is not in."""
     halves = [[place for part in parts[which::2] for place in part] for which in (0, 1)]
-    called = {}
+    called: dict[int, bool] = {}
     for own, other in (halves, halves[::-1]):
         cut = best_cut([losses[p] for p in other if good[p]], [losses[p] for p in other if not good[p]])
         called |= {place: losses[place] < cut for place in own}
