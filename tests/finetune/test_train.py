@@ -273,3 +273,16 @@ def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: 
 @pytest.mark.parametrize(("per_epoch", "wanted"), [(1, 16), (5, 16), (8, 10), (27, 3), (500, 3)])
 def test_few_rows_are_read_more_often(per_epoch: int, wanted: int) -> None:
     assert passes(per_epoch) == wanted
+
+
+def test_general_prompts_that_training_leaves_out_tell_which_epoch_has_forgotten(tiny: Path, tmp_path: Path) -> None:
+    answers = [Answer(f"say {n}", "quick", False) for n in range(96)]
+    settings = TrainSettings(epochs=4, learning_rate=5e-2, keep_weight=0, max_general_rise=100, lora_rank=4)
+    pairs = [pair(n, "fox") for n in range(8)]
+    _, free = train_adapter(fresh(tiny), pairs, [], answers, settings, tmp_path, lambda *_: None)
+    assert (len(free.general), free.kept_epoch) == (4, 4)
+    best = min(range(4), key=lambda epoch: free.general[epoch])
+    bound = settings.model_copy(update={"max_general_rise": free.general[best] + 1e-4})
+    _, bounded = train_adapter(fresh(tiny), pairs, [], answers, bound, tmp_path, lambda *_: None)
+    assert bounded.general == pytest.approx(free.general)
+    assert bounded.kept_epoch == best + 1 < 4, free.general
