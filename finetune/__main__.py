@@ -1,4 +1,4 @@
-"""python -m finetune retrain | pairs | versions | runs | promote N | rollback"""
+"""python -m finetune retrain | pairs | evaluate VERSION --data FILE | versions | runs | promote N | rollback"""
 
 import argparse
 import json
@@ -6,6 +6,7 @@ import os
 import sys
 import traceback
 from dataclasses import asdict
+from pathlib import Path
 
 # Nothing that a run needs is fetched while it runs, except a base model named for the first time.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
@@ -123,9 +124,22 @@ def _rollback(data: DataSettings, args: argparse.Namespace) -> int:
     return 0
 
 
+def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
+    from finetune.report import evaluated, lines_of
+
+    version = Store.open(data.database).version(args.version)
+    found = evaluated(data, args.version, data.data_dir / version.path if args.version else None, args.data)
+    for line in found["data"]["bad_lines"]:
+        print(f"line {line['number']}: {line['reason']}", file=sys.stderr)
+    for line in [json.dumps(found)] if args.json else lines_of(found):
+        print(line)
+    return 0
+
+
 _COMMANDS = {
     "retrain": _retrain,
     "pairs": _pairs,
+    "evaluate": _evaluate,
     "versions": _versions,
     "runs": _runs,
     "promote": _promote,
@@ -148,6 +162,10 @@ def _parser() -> argparse.ArgumentParser:
     view.add_argument("--tokens", metavar="MESSAGE_ID", help="which tokens of a reply's row carry loss")
     pairs.add_argument("--json", action="store_true", help="print JSON")
     PairSettings.add_to(pairs)
+    evaluate = commands.add_parser("evaluate", help="measure a version on a file of rated conversations")
+    evaluate.add_argument("version", type=int)
+    evaluate.add_argument("--data", type=Path, required=True, help="a file that `python -m feedback import` takes")
+    evaluate.add_argument("--json", action="store_true", help="print JSON")
     for name, text in (("versions", "list the versions"), ("runs", "list the runs")):
         commands.add_parser(name, help=text).add_argument("--json", action="store_true", help="print JSON")
     promote = commands.add_parser("promote", help="serve a version, whatever the gate said of it")

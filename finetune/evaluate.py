@@ -1,4 +1,7 @@
-"""Held-out measures, and the gate: is the candidate better than what serves, and has it forgotten nothing?"""
+"""The gate: is the candidate better where people said so, and no worse anywhere else? Words and figures, no model.
+
+See docs/gate.md for every figure and bound.
+"""
 
 import math
 from collections import Counter
@@ -6,123 +9,137 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import torch
-
-from feedback.statistics import PairedTest, design_effect, observations_needed, paired_test
-from finetune.general import Answer
-from finetune.model import IGNORED, Encoded, Loaded
+from feedback.statistics import Estimate, observations_needed
+from finetune.bounds import Bound, bounds_of
+from finetune.figures import changes, rated_conversations, values
+from finetune.measures import VersionFigures
 from finetune.pairs import HELD_OUT_SHARE, TrainingPair
+from finetune.settings import GateSettings
 
-CORRELATION = 0.3  # how alike pairs of one conversation are taken to be; they are no independent witnesses
-ALPHA = 0.05  # how likely the gate may take an equal candidate for a better one
+SCHEMA = 2  # of the figures; 1 held the improvement and the general rise alone
 DIVERGED = "Training diverged: the candidate gives no finite figures; try a lower --learning-rate."
 FEWEST = 3  # held-out conversations; below that no test can tell
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What the gate says: promoted or refused, why in one sentence, and the figures it stands on."""
+    """What the gate says: promoted or refused, why in a few sentences, and the figures it stands on."""
 
     verdict: str
     reason: str
     figures: dict[str, Any]
 
 
-def pair_losses(loaded: Loaded, pairs: Sequence[TrainingPair]) -> list[float]:
-    """Return each pair's mean negative log-likelihood, in nats a completion token."""
-    return [_loss(loaded, loaded.template.pair(p.prompt, p.completion, p.ends)) for p in pairs]
+@dataclass(frozen=True)
+class Compared:
+    """Three versions measured on the same held-out pairs."""
+
+    pairs: Sequence[TrainingPair]
+    base: VersionFigures
+    serving: VersionFigures
+    candidate: VersionFigures
 
 
-def general_loss(loaded: Loaded, answers: Sequence[Answer]) -> float:
-    """Return the mean over answers of nats a token of the base model's own answers to general prompts."""
-    losses = [_loss(loaded, loaded.template.pair([("user", a.prompt)], a.text, a.ended)) for a in answers]
-    return sum(losses) / len(losses) if losses else 0.0
+def gate(compared: Compared, settings: GateSettings, usable_conversations: int) -> Verdict:
+    """Decide on a candidate. A bound that is broken decides, then the evidence that it is better.
 
-
-def gate(
-    held_out: Sequence[TrainingPair],
-    serving: Sequence[float],
-    candidate: Sequence[float],
-    general_rise: float,
-    max_general_rise: float,
-    usable_conversations: int,
-) -> Verdict:
-    """Decide on a candidate from each held-out pair's loss under what serves and under the candidate.
-
-    Pairs of one conversation are no independent witnesses: the test takes them to correlate by `CORRELATION`.
-    `general_rise` is the candidate's general loss above the base model's.
+    Better means on held-out corrections, by their loss; where fewer than three conversations hold one, by the margin
+    between the replies people liked and those they did not. The loss of liked replies alone shows nothing: they are
+    the model's own, and one that has only grown surer of itself finds them likelier. `usable_conversations` are those
+    that could be learned from, held out or not.
     """
-    sizes = list(Counter(pair.conversation_id for pair in held_out).values())
-    effect = design_effect(sizes, CORRELATION)
-    test = paired_test([before - after for before, after in zip(serving, candidate, strict=True)], effect)
-    figures: dict[str, Any] = {
-        "held_out_pairs": len(held_out),
-        "held_out_conversations": len(sizes),
-        "design_effect": effect,
-        "serving_loss": _mean(serving),
-        "candidate_loss": _mean(candidate),
-        "general_rise": general_rise,
+    pairs = compared.pairs
+    versions = {name: getattr(compared, name) for name in ("base", "serving", "candidate")}
+    measured = {name: values(pairs, compared.base, one) for name, one in versions.items()}
+    changed = changes(pairs, compared.base, compared.serving, compared.candidate)
+    bounds = bounds_of(measured["base"], measured["serving"], measured["candidate"], changed, settings)
+    decides = _deciding(pairs)
+    figures = {
+        "schema": SCHEMA,
+        "form": compared.candidate.form,
+        "held_out": {
+            "pairs": len(pairs),
+            "conversations": len({p.conversation_id for p in pairs}),
+            "kinds": dict(Counter(p.kind for p in pairs)),
+        },
+        "measures": {
+            name: {version: asdict(measured[version][name]) for version in versions if name in measured[version]}
+            for name in sorted({name for found in measured.values() for name in found})
+        },
+        "changes": {name: asdict(one) for name, one in changed.items()},
+        "bounds": [{**asdict(bound), "broken": bound.broken} for bound in bounds],
+        "decided_by": decides,
+        "improvement": asdict(changed[decides]) if decides in changed else None,
     }
-    figures["improvement"] = asdict(test)
-    if not all(math.isfinite(value) for value in (*serving, *candidate, general_rise)):
+    if not is_finite(compared.candidate):
         return Verdict("refused", DIVERGED, finite(figures))
-    evidence = _Evidence(test, len(sizes), effect, usable_conversations)
-    verdict, reason = _decide(evidence, general_rise, max_general_rise)
+    broken = [bound for bound in bounds if bound.broken]
+    if broken:
+        return Verdict("refused", " ".join(bound.sentence for bound in broken), finite(figures))
+    verdict, reason = _decide(pairs, decides, changed, usable_conversations)
+    if verdict == "promoted":
+        reason += f" {_elsewhere(bounds)}"
     return Verdict(verdict, reason, finite(figures))
+
+
+def is_finite(figures: VersionFigures) -> bool:
+    """Tell whether a version gives finite losses everywhere."""
+    general = figures.general
+    losses = [*(score.loss for score in figures.scores), *general.loss, *general.kept, *general.divergence]
+    return all(map(math.isfinite, losses))
 
 
 def finite(figures: Any) -> Any:
     """Write None for every figure that is not finite: JSON knows no NaN."""
     if isinstance(figures, dict):
         return {name: finite(value) for name, value in figures.items()}
+    if isinstance(figures, list):
+        return [finite(value) for value in figures]
     return None if isinstance(figures, float) and not math.isfinite(figures) else figures
 
 
-@dataclass(frozen=True)
-class _Evidence:
-    test: PairedTest
-    conversations: int
-    effect: float
-    usable: int  # conversations that could be learned from, held out or not
-
-    def more(self) -> int:
-        """Estimate how many more usable conversations it takes to tell."""
-        if self.conversations < FEWEST:
-            return max(1, round(FEWEST / HELD_OUT_SHARE) - self.usable)
-        needed = observations_needed(self.test.mean, self.test.deviation, ALPHA, self.effect)
-        return max(1, math.ceil(self.usable * needed / self.test.n) - self.usable)
+def _deciding(pairs: Sequence[TrainingPair]) -> str:
+    """Name the change that decides, by what there is and never by how it came out."""
+    corrected = {pair.conversation_id for pair in pairs if pair.kind == "correction"}
+    return "margin" if len(corrected) < FEWEST <= min(rated_conversations(pairs)) else "correction_loss"
 
 
-def _decide(evidence: _Evidence, rise: float, most_rise: float) -> tuple[str, str]:
-    test, conversations = evidence.test, evidence.conversations
-    if rise > most_rise:
+def _decide(pairs: Sequence[TrainingPair], decides: str, changed: dict[str, Estimate], usable: int) -> tuple[str, str]:
+    found = changed.get(decides)
+    wanted = "a correction" if decides == "correction_loss" else "a thumb up or down"
+    if found is None or found.clusters < FEWEST:
+        held = found.clusters if found else 0
+        everyone = len({pair.conversation_id for pair in pairs})
+        corrected = round(usable * held / everyone) if everyone else usable
+        more = max(1, round(FEWEST / HELD_OUT_SHARE) - corrected)
         return "refused", (
-            f"It forgets: the loss on general prompts rose by {rise:.2f} nats a token; "
-            f"{most_rise:.2f} is the most allowed."
+            f"Not enough evidence: held-out conversations with a correction: {held}, too few to tell; about {more:,} "
+            "more conversations with a correction are needed, or with thumbs both up and down."
         )
-    wanted = f"about {evidence.more():,} more conversations with a correction or a thumb up are needed."
-    if conversations < FEWEST:
-        return "refused", f"Not enough evidence: held-out conversations: {conversations}, too few to tell; {wanted}"
+    where = "on held-out corrections" if decides == "correction_loss" else "at telling liked replies from disliked ones"
     shown = (
-        f"{test.mean:+.2f} nats a token better (90 % interval {test.low:+.2f} to {test.high:+.2f}, "
-        f"{test.n} replies of {conversations} conversations)"
+        f"{found.mean:+.2f} nats a token better (90 % interval {found.low:+.2f} to {found.high:+.2f}, "
+        f"{found.n} {'replies' if decides == 'correction_loss' else 'rated'} of {found.clusters} conversations)"
     )
-    if test.p < ALPHA:
-        return "promoted", f"Better on held-out conversations: {shown}; general loss {rise:+.2f}."
-    if test.mean <= 0:
-        return "refused", f"Not better on held-out conversations: {shown}."
-    return "refused", f"Not enough evidence: {shown}; {wanted}"
+    if found.low > 0:
+        return "promoted", f"Better {where}: {shown}."
+    if found.mean <= 0:
+        return "refused", f"Not better {where}: {shown}."
+    wanted = f"about {_more(found, usable):,} more conversations with {wanted} are needed"
+    return "refused", f"Not enough evidence {where}: {shown}; {wanted}."
 
 
-def _loss(loaded: Loaded, row: Encoded) -> float:
-    ids = torch.tensor([row.ids], device=loaded.device)
-    labels = torch.tensor(row.labels[1:], device=loaded.device)
-    carries = labels != IGNORED
-    with torch.inference_mode():
-        columns = carries.nonzero()[:, 0]
-        logits = loaded.model(input_ids=ids, logits_to_keep=columns).logits[0]
-    return float(torch.nn.functional.cross_entropy(logits.float(), labels[carries]))
+def _more(found: Estimate, usable: int) -> int:
+    """Estimate how many more usable conversations it takes; an interval narrows with the root of their number."""
+    if math.isnan(found.deviation):
+        needed = found.clusters * ((found.mean - found.low) / found.mean) ** 2
+    else:
+        needed = observations_needed(found.mean, found.deviation)
+    return max(1, math.ceil(usable * needed / found.clusters) - usable)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    return sum(values) / len(values) if values else None
+def _elsewhere(bounds: Sequence[Bound]) -> str:
+    told = {bound.name: bound.value for bound in bounds}
+    return (
+        f"General loss {told['general loss']:+.2f}, divergence {told['divergence']:.2f} nats a token; no bound broken."
+    )

@@ -23,11 +23,13 @@ from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune import methods
 from finetune.base import check_base, ensure_base
+from finetune.chart import draw
+from finetune.compare import judged
 from finetune.dataset import Built, Sides, build, check_trainable, remember, rule_of, write
-from finetune.evaluate import DIVERGED, Verdict, gate, general_loss, pair_losses
+from finetune.evaluate import Verdict
 from finetune.general import General, general_answers
 from finetune.lock import the_only_run
-from finetune.model import LoadError, best_device, load_base, load_version, training_dtype, write_json
+from finetune.model import best_device, load_base, training_dtype, write_json
 from finetune.pairs import TrainingPair
 from finetune.schedule import require_feedback
 from finetune.settings import ScheduleSettings, TrainSettings
@@ -114,7 +116,7 @@ class _Run:
         candidate, trained = self._train(sides, general)
         self._enter("evaluating")
         serving = self.store.serving()
-        verdict = self._evaluate(sides, general, candidate, serving)
+        verdict = self._evaluate(sides, candidate, serving)
         return self._publish(candidate, verdict, trained, sides, serving)
 
     def _enter(self, status: str, **columns: Any) -> None:
@@ -165,23 +167,16 @@ class _Run:
         self._beaten_at = time.monotonic()
         self.store.update_run(self.id, step=step, total=total, metrics={"loss": loss})
 
-    def _evaluate(self, sides: Sides, general: General, candidate: Path, serving: Serving | None) -> Verdict:
-        """Measure what serves and the candidate, each loaded from disk as it would serve, one at a time."""
-        held_out = [pair for pair in sides.held_out if pair.good]
-        base = load_version(self.data.base_dir, None)
-        general_base = general_loss(base, general.unseen)
-        serving_dir = self._serving_dir(serving)
-        before = pair_losses(base, held_out) if serving_dir is None else None
-        del base
-        if before is None:
-            before = pair_losses(load_version(self.data.base_dir, serving_dir), held_out)
-        try:
-            tuned = load_version(self.data.base_dir, candidate)
-        except LoadError as error:  # weights that are not finite cannot be merged, let alone serve
-            return Verdict("refused", f"{DIVERGED} ({error})", {})
-        after = pair_losses(tuned, held_out)
-        rise = general_loss(tuned, general.unseen) - general_base
-        return gate(held_out, before, after, rise, self.settings.max_general_rise, sides.conversations)
+    def _evaluate(self, sides: Sides, candidate: Path, serving: Serving | None) -> Verdict:
+        """Measure what serves and the candidate on the held-out pairs, and draw the figures beside the card."""
+        verdict = judged(
+            self.data, sides.held_out, candidate, self._serving_dir(serving), self.settings, sides.conversations
+        )
+        figures = {"verdict": verdict.verdict, "reason": verdict.reason, **verdict.figures}
+        write_json(self.dir / "figures.json", figures)
+        for folder in (self.dir, candidate):
+            draw(folder / "figures.svg", figures)
+        return verdict
 
     def _serving_dir(self, serving: Serving | None) -> Path | None:
         number = max(serving.shares, key=lambda v: serving.shares[v]) if serving else 0

@@ -14,6 +14,21 @@ TEMPLATE = (
     "{% if add_generation_prompt %}{{ '<|start|>assistant\n' }}{% endif %}"
 )
 
+# Bounds that a model of random weights, trained hard for a second, keeps within.
+LOOSE = {
+    "max_general_rise": 50,
+    "max_divergence": 50,
+    "max_liked_rise": 50,
+    "max_margin_fall": 50,
+    "max_end_rise": 50,
+    "max_stop_fall": 1,
+    "max_repetition_rise": 1,
+    "max_distinct_fall": 1,
+    "max_length_factor": 1000,
+    "max_refusal_fall": 1,
+    "max_bias_rise": 50,
+}
+
 
 def make_tiny(folder: Path, seed: int = 0, context: int = 256, kind: str = "llama", **more: object) -> Path:
     """Write model, tokenizer and chat template to a folder, and return it; `more` goes into the configuration."""

@@ -8,17 +8,17 @@ from transformers import AutoModelForCausalLM
 
 from feedback.errors import Busy
 from feedback.formats import Incoming, IncomingMessage
-from feedback.settings import DataSettings
+from feedback.settings import DataSettings, as_arguments
 from feedback.store import Store
-from finetune import pipeline
+from finetune import measures, pipeline
 from finetune.__main__ import main
 from finetune.base import BaseModelError
 from finetune.pipeline import RunFailed, retrain
 from finetune.schedule import NotEnough
-from finetune.settings import ScheduleSettings, TrainSettings
-from tests.tiny import make_tiny
+from finetune.settings import GateSettings, ScheduleSettings, TrainSettings
+from tests.tiny import LOOSE, make_tiny
 
-QUICK = TrainSettings(epochs=6, learning_rate=2e-2, batch_size=16, max_general_rise=50, keep_weight=0.1)
+QUICK = TrainSettings(epochs=6, learning_rate=2e-2, batch_size=16, keep_weight=0.1, **LOOSE)
 SCHEDULE = ScheduleSettings()
 
 
@@ -35,6 +35,13 @@ def teach(store: Store, count: int, answer: str = "the quick brown fox", prefix:
             for n in range(count)
         ]
     )
+
+
+@pytest.fixture(autouse=True)
+def short_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the gate have a few tokens written: a model of random weights never ends a reply by itself."""
+    for name in ("GENERAL_TOKENS", "OWN_TOKENS", "HARM_TOKENS"):
+        monkeypatch.setattr(measures, name, 4)
 
 
 @pytest.fixture
@@ -172,13 +179,13 @@ def test_a_run_whose_process_is_gone_is_failed_by_the_next(store: Store, data: D
 def test_a_promotion_made_meanwhile_is_not_undone(
     store: Store, data: DataSettings, promoted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    evaluate = pipeline.gate
+    judge = pipeline.judged
 
-    def promote_first(*args: object):
+    def promote_first(*args):
         store.promote(0, reason="by hand")
-        return evaluate(*args)
+        return judge(*args)
 
-    monkeypatch.setattr(pipeline, "gate", promote_first)
+    monkeypatch.setattr(pipeline, "judged", promote_first)
     teach(store, 20, answer="hello hello world", prefix="other")
     result = retrain(store, data, QUICK, SCHEDULE, force=True)
     assert result.verdict == "refused"
@@ -218,7 +225,7 @@ def test_a_question_once_held_out_is_never_trained_on_even_when_its_conversation
     assert set(sides[sides["conversation_id"] == "again"]["split"]) == {"held_out"}
 
 
-QUICK_ARGUMENTS = ["--epochs=2", "--learning-rate=2e-2", "--max-general-rise=50"]
+QUICK_ARGUMENTS = ["--epochs=2", "--learning-rate=2e-2", *as_arguments(GateSettings(**LOOSE))]
 
 
 @pytest.mark.parametrize(("count", "force", "code"), [(0, True, 4), (5, False, 4), (5, True, 3), (32, False, 0)])

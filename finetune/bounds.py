@@ -1,0 +1,109 @@
+"""How much worse than the base model, or than what serves, a candidate is elsewhere, and whether that is too much."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from feedback.statistics import Estimate
+from finetune.settings import GateSettings
+
+_EXPECTED_END = 0.7  # nats; below it the end of turn is the likeliest token, and its loss may move as it likes
+Measured = Mapping[str, Estimate]  # one version's figures by name
+
+
+@dataclass(frozen=True)
+class Bound:
+    """How much worse a figure is (`value`) and may be (`limit`, of `setting`); `says` tells of a candidate beyond it.
+
+    Not `sure`: few replies were measured, and chance alone may have made them worse.
+    """
+
+    name: str
+    setting: str
+    value: float
+    limit: float
+    says: str
+    sure: bool = True
+
+    @property
+    def broken(self) -> bool:
+        """Tell whether the candidate is beyond it."""
+        return self.sure and self.value > self.limit
+
+    @property
+    def sentence(self) -> str:
+        """Say how far beyond it the candidate is."""
+        return f"{self.says.format(self.value)}; {self.limit:.2f} is the most allowed."
+
+
+def bounds_of(
+    base: Measured, serving: Measured, candidate: Measured, changed: Measured, settings: GateSettings
+) -> list[Bound]:
+    """Return every bound that there are figures for.
+
+    General loss and divergence are held against the base model, so that a chain of versions cannot drift away step by
+    step; all else against what serves.
+    """
+    return [
+        bound
+        for bound in (*_general(base, serving, candidate, settings), *_held_out(serving, candidate, changed, settings))
+        if not math.isnan(bound.value)
+    ]
+
+
+def _general(base: Measured, serving: Measured, candidate: Measured, settings: GateSettings) -> list[Bound]:
+    forgets = max(_rise("general_loss", base, candidate), _rise("kept_loss", base, candidate))
+    return [
+        Bound("general loss", "max_general_rise", forgets, settings.max_general_rise,
+              "It forgets: the loss on general prompts rose by {:.2f} nats a token"),
+        Bound("divergence", "max_divergence", candidate["divergence"].mean, settings.max_divergence,
+              "It has moved {:.2f} nats a token away from the base model on general prompts"),
+        Bound("replies that end", "max_stop_fall", -_rise("stop_rate", serving, candidate), settings.max_stop_fall,
+              "The share of its replies to general prompts that end by themselves fell by {:.2f}"),
+        Bound("repetition", "max_repetition_rise", _rise("repetition", serving, candidate),
+              settings.max_repetition_rise,
+              "It repeats itself: the share of repeated word groups rose by {:.2f} on general prompts"),
+        Bound("variety", "max_distinct_fall", -_rise("distinct_2", serving, candidate), settings.max_distinct_fall,
+              "Its replies are alike: the share of different word pairs fell by {:.2f}"),
+        Bound("length", "max_length_factor", _factor("tokens", serving, candidate), settings.max_length_factor,
+              "The length of its replies to general prompts changed by a factor of {:.2f}"),
+        Bound("refusals", "max_refusal_fall", -_rise("refusals", serving, candidate), settings.max_refusal_fall,
+              "The share of harmful requests that it declines fell by {:.2f}"),
+        Bound("bias", "max_bias_rise", _rise("bias", serving, candidate), settings.max_bias_rise,
+              "The same answer for one group and for another came apart by {:.2f} nats a token"),
+    ]  # fmt: skip
+
+
+def _held_out(serving: Measured, candidate: Measured, changed: Measured, settings: GateSettings) -> list[Bound]:
+    return [
+        Bound("liked replies", "max_liked_rise", _fall("liked_loss", changed), settings.max_liked_rise,
+              "The loss of replies people liked rose by {:.2f} nats a token", _surely("liked_loss", changed)),
+        Bound("margin", "max_margin_fall", _fall("margin", changed), settings.max_margin_fall,
+              "The margin of liked over disliked replies fell by {:.2f} nats a token", _surely("margin", changed)),
+        Bound("end of turn", "max_end_rise", _fall("end_loss", changed), settings.max_end_rise,
+              "It ends its replies worse: the loss of a good reply's end rose by {:.2f} nats",
+              "end_loss" in candidate and candidate["end_loss"].mean > _EXPECTED_END),
+        Bound("own replies that end", "max_stop_fall", -_rise("own_stop_rate", serving, candidate),
+              settings.max_stop_fall,
+              "The share of its replies to held-out prompts that end by themselves fell by {:.2f}"),
+        Bound("own repetition", "max_repetition_rise", _rise("own_repetition", serving, candidate),
+              settings.max_repetition_rise,
+              "It repeats itself: the share of repeated word groups rose by {:.2f} on held-out prompts"),
+    ]  # fmt: skip
+
+
+def _rise(name: str, before: Measured, after: Measured) -> float:
+    return after[name].mean - before[name].mean if name in before and name in after else math.nan
+
+
+def _fall(name: str, changed: Measured) -> float:
+    return -changed[name].mean if name in changed else math.nan
+
+
+def _surely(name: str, changed: Measured) -> bool:
+    return name in changed and changed[name].high < 0
+
+
+def _factor(name: str, before: Measured, after: Measured) -> float:
+    pair = sorted((before[name].mean, after[name].mean))
+    return pair[1] / max(pair[0], 0.1)

@@ -1,0 +1,65 @@
+"""Versions measured side by side, one loaded at a time, each from disk in the form in which it would serve."""
+
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+
+from feedback.settings import DataSettings
+from finetune.evaluate import DIVERGED, Compared, Verdict, gate, is_finite
+from finetune.measures import Measures, Reference, VersionFigures, base_reference
+from finetune.model import Loaded, LoadError, load_version
+from finetune.pairs import TrainingPair
+from finetune.settings import GateSettings
+
+MEASURES = "measures.json"  # in a version's folder, and for the base model in the data dir
+
+
+def judged(
+    data: DataSettings,
+    held_out: Sequence[TrainingPair],
+    candidate: Path,
+    serving: Path | None,
+    settings: GateSettings,
+    usable_conversations: int,
+) -> Verdict:
+    """Measure base, serving version (None: the base) and candidate on held-out pairs, and let the gate decide.
+
+    Figures are kept beside each version, so only what is new is computed. Raises LoadError for base and serving.
+    """
+    reference, base = _base(data, held_out)
+    serves = base if serving is None else _measured(data, serving, held_out, reference)
+    try:
+        found = _measured(data, candidate, held_out, reference)
+    except LoadError as error:  # weights that are not finite cannot be merged, let alone serve
+        return Verdict("refused", f"{DIVERGED} ({error})", {})
+    return gate(Compared(held_out, base, serves, found), settings, usable_conversations)
+
+
+def beside_base(
+    data: DataSettings, version: Path | None, pairs: Sequence[TrainingPair]
+) -> tuple[VersionFigures, VersionFigures]:
+    """Measure the base and a version on any pairs, and keep nothing. Raises LoadError, TemplateRefuses."""
+    reference, base = _base(data, pairs, keeps=False)
+    return base, base if version is None else _measured(data, version, pairs, reference, keeps=False)
+
+
+def _base(data: DataSettings, pairs: Sequence[TrainingPair], keeps: bool = True) -> tuple[Reference, VersionFigures]:
+    load = cache(lambda: load_version(data.base_dir, None))  # made and measured by one and the same load
+    reference = base_reference(data.data_dir / "general-base.safetensors", load)
+    return reference, _from(data.data_dir / MEASURES, load, pairs, reference, keeps)
+
+
+def _measured(
+    data: DataSettings, version: Path, pairs: Sequence[TrainingPair], reference: Reference, keeps: bool = True
+) -> VersionFigures:
+    return _from(version / MEASURES, lambda: load_version(data.base_dir, version), pairs, reference, keeps)
+
+
+def _from(
+    file: Path, load: Callable[[], Loaded], pairs: Sequence[TrainingPair], reference: Reference, keeps: bool
+) -> VersionFigures:
+    measures = Measures(file, load)
+    found = measures.measured(pairs, reference)
+    if keeps and is_finite(found):
+        measures.keep(pairs)
+    return found

@@ -1,0 +1,181 @@
+"""From raw figures to what is shown and judged: means with intervals of each version, and changes between two.
+
+Every interval is two-sided 90 % and draws whole conversations anew (feedback/statistics.py). A change is written so
+that above 0 is better. Margins and accuracies compare implicit rewards r = log p_version(reply) - log p_base(reply),
+in nats a token: the reward that DPO (Rafailov et al., arXiv 2305.18290, equation 5, with beta 1) and KTO (Ethayarajh
+et al., arXiv 2402.01306, section 4) read out of a model, here a token so that long replies do not outweigh short ones.
+What moves good and bad replies alike, as in a model that has only grown surer of itself, leaves them as they are.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+from feedback.statistics import Estimate, area_under_curve, clustered, clustered_mean, wilson
+from finetune.measures import ReplyFigures, VersionFigures, own_pairs
+from finetune.pairs import TrainingPair
+
+LIKED = ("approved", "thumb_up", "kept")
+SOURCES = {"correction": ("correction",), "liked": LIKED, "chosen": ("chosen",)}
+UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0, 0)
+
+
+@dataclass(frozen=True)
+class Reward:
+    """One rated reply: good or bad, its reward under two versions, its log-likelihood a token under the second."""
+
+    good: bool
+    before: float
+    after: float
+    likelihood: float
+
+
+def values(pairs: Sequence[TrainingPair], base: VersionFigures, ours: VersionFigures) -> dict[str, Estimate]:
+    """Return a version's figures by name, see docs/gate.md; one that nothing held out tells of is left out."""
+    found = {f"{name}_loss": _losses(pairs, ours, kinds) for name, kinds in SOURCES.items()}
+    found["end_loss"] = _end_losses(pairs, ours)
+    found |= _rated(pairs, base, ours)
+    found |= {f"own_{name}": one for name, one in _written(ours.own, own_pairs(pairs, ours.scores)).items()}
+    general = ours.general
+    found["general_loss"] = _mean(general.loss)
+    found["kept_loss"] = _mean(general.kept)
+    found["divergence"] = _mean(general.divergence)
+    found |= _written(general.written)
+    found["distinct_2"] = _known(general.distinct_2, len(general.written))
+    found["refusals"] = _share(general.refused)
+    found["bias"] = _mean(general.bias)
+    return {name: one for name, one in found.items() if math.isfinite(one.mean)}
+
+
+def changes(
+    pairs: Sequence[TrainingPair], base: VersionFigures, before: VersionFigures, after: VersionFigures
+) -> dict[str, Estimate]:
+    """Return by how much `after` is better than `before`, paired by reply, by name of the figure."""
+    found = {}
+    for name, kinds in SOURCES.items():
+        places = [n for n, pair in enumerate(pairs) if pair.good and pair.kind in kinds]
+        gains = [before.scores[n].loss - after.scores[n].loss for n in places]
+        found[f"{name}_loss"] = clustered_mean(gains, [pairs[n].conversation_id for n in places])
+    ends = [n for n, pair in enumerate(pairs) if pair.good and pair.ends]
+    found["end_loss"] = clustered_mean(
+        [(before.scores[n].end_loss or 0.0) - (after.scores[n].end_loss or 0.0) for n in ends],
+        [pairs[n].conversation_id for n in ends],
+    )
+    rated = _rewards(pairs, base, before, after)
+    found["margin"] = _over(rated, lambda rows: _margin(rows, _after) - _margin(rows, _before))
+    found["accuracy"] = _over(rated, lambda rows: _accuracy(rows, _after) - _accuracy(rows, _before))
+    found["general_loss"] = _mean([b - a for b, a in zip(before.general.loss, after.general.loss, strict=True)])
+    return {name: one for name, one in found.items() if math.isfinite(one.mean)}
+
+
+def rated_conversations(pairs: Sequence[TrainingPair]) -> tuple[int, int]:
+    """Count the conversations with a good and with a bad reply among those that margins are made of."""
+    rated = [pair for pair in pairs if _is_rated(pair)]
+    return tuple(len({p.conversation_id for p in rated if p.good == good}) for good in (True, False))  # type: ignore[return-value]
+
+
+def _is_rated(pair: TrainingPair) -> bool:
+    """Corrections and what they replaced are judged by their own loss, and would drown every thumb here."""
+    return pair.kind not in ("correction", "corrected")
+
+
+def _losses(pairs: Sequence[TrainingPair], ours: VersionFigures, kinds: Sequence[str]) -> Estimate:
+    places = [n for n, pair in enumerate(pairs) if pair.good and pair.kind in kinds]
+    return clustered_mean([ours.scores[n].loss for n in places], [pairs[n].conversation_id for n in places])
+
+
+def _end_losses(pairs: Sequence[TrainingPair], ours: VersionFigures) -> Estimate:
+    places = [n for n, pair in enumerate(pairs) if pair.good and pair.ends]
+    return clustered_mean([ours.scores[n].end_loss or 0.0 for n in places], [pairs[n].conversation_id for n in places])
+
+
+def _rated(pairs: Sequence[TrainingPair], base: VersionFigures, ours: VersionFigures) -> dict[str, Estimate]:
+    rated = _rewards(pairs, base, base, ours)
+    return {
+        "margin": _over(rated, lambda rows: _margin(rows, _after)),
+        "accuracy": _over(rated, lambda rows: _accuracy(rows, _after)),
+        "plain_accuracy": _over(rated, lambda rows: _accuracy(rows, lambda row: row.likelihood)),
+        "preferred": _preferred(pairs, base, ours),
+    }
+
+
+def _rewards(
+    pairs: Sequence[TrainingPair], base: VersionFigures, before: VersionFigures, after: VersionFigures
+) -> list[list[Reward]]:
+    """Return the rated replies of each conversation."""
+    together: dict[str, list[Reward]] = {}
+    for pair, at_base, first, second in zip(pairs, base.scores, before.scores, after.scores, strict=True):
+        if _is_rated(pair):
+            row = Reward(pair.good, at_base.loss - first.loss, at_base.loss - second.loss, -second.loss)
+            together.setdefault(pair.conversation_id, []).append(row)
+    return list(together.values())
+
+
+def _over(rated: Sequence[list[Reward]], statistic: Callable[[Sequence[Reward]], float]) -> Estimate:
+    if not rated:
+        return UNKNOWN
+    return clustered(rated, lambda parts: statistic([row for part in parts for row in part]))
+
+
+def _before(row: Reward) -> float:
+    return row.before
+
+
+def _after(row: Reward) -> float:
+    return row.after
+
+
+def _margin(rows: Iterable[Reward], of: Callable[[Reward], float]) -> float:
+    good, bad = _split(rows, of)
+    return fmean(good) - fmean(bad) if good and bad else math.nan
+
+
+def _accuracy(rows: Iterable[Reward], of: Callable[[Reward], float]) -> float:
+    return area_under_curve(*_split(rows, of))
+
+
+def _split(rows: Iterable[Reward], of: Callable[[Reward], float]) -> tuple[list[float], list[float]]:
+    sides: tuple[list[float], list[float]] = ([], [])
+    for row in rows:
+        sides[not row.good].append(of(row))
+    return sides
+
+
+def _preferred(pairs: Sequence[TrainingPair], base: VersionFigures, ours: VersionFigures) -> Estimate:
+    """Of good and bad replies to one and the same prompt: the share in which the good one has the higher reward."""
+    gained: dict[tuple[object, ...], tuple[list[float], list[float]]] = {}
+    for pair, at_base, score in zip(pairs, base.scores, ours.scores, strict=True):
+        sides = gained.setdefault((pair.conversation_id, pair.prompt), ([], []))
+        sides[not pair.good].append(at_base.loss - score.loss)
+    wins = [((good > bad) + (good >= bad)) / 2 for goods, bads in gained.values() for good in goods for bad in bads]
+    where = [key[0] for key, (goods, bads) in gained.items() for _ in goods for _ in bads]
+    return clustered_mean(wins, where)
+
+
+def _written(replies: Sequence[ReplyFigures], pairs: Sequence[TrainingPair] = ()) -> dict[str, Estimate]:
+    where = [pair.conversation_id for pair in pairs] or list(map(str, range(len(replies))))
+
+    def over(figure: Callable[[ReplyFigures], float]) -> Estimate:
+        return clustered_mean([figure(reply) for reply in replies], where)
+
+    found = {
+        "stop_rate": _share([reply.ended for reply in replies]),
+        "repetition": over(lambda reply: reply.repeated),
+        "tokens": over(lambda reply: reply.tokens),
+    }
+    return found | ({"overlap": over(lambda reply: reply.overlap or 0.0)} if pairs else {})
+
+
+def _mean(figures: Sequence[float]) -> Estimate:
+    return clustered_mean(figures, range(len(figures)))
+
+
+def _share(told: Sequence[bool]) -> Estimate:
+    if not told:
+        return UNKNOWN
+    return Estimate(sum(told) / len(told), *wilson(sum(told), len(told)), len(told), len(told))
+
+
+def _known(value: float, n: int) -> Estimate:
+    return Estimate(value, math.nan, math.nan, n, n)

@@ -1,0 +1,129 @@
+"""How likely a version finds given replies: several rows a forward pass, by length, logits only where there is loss."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from finetune.model import IGNORED, Encoded, Loaded
+
+Prompt = tuple[tuple[str, str], ...]  # (role, content) messages
+_LOGITS = 2**26  # most logits of one pass: 256 MiB in float32
+_TOP = 64  # that many of a distribution's likeliest tokens are kept, the rest as one
+
+
+@dataclass(frozen=True)
+class Said:
+    """A reply to score: its prompt, its text, and whether it ended by itself."""
+
+    prompt: Prompt
+    text: str
+    ends: bool
+
+
+@dataclass(frozen=True)
+class Score:
+    """Negative log-likelihood of a reply in nats: a token on average, and of its end of turn alone (None: no end)."""
+
+    loss: float
+    tokens: int
+    end_loss: float | None
+
+
+@dataclass(frozen=True)
+class Distribution:
+    """What a model says at each token of a text: log-probabilities of its likeliest tokens, and their ids.
+
+    Both (tokens, 64), or (tokens, vocabulary) where that is smaller.
+    """
+
+    log_probabilities: Tensor
+    ids: Tensor
+
+
+def scores(loaded: Loaded, said: Sequence[Said]) -> list[Score]:
+    """Score replies; one without a token has the loss 0. Raises TemplateRefuses."""
+    found = {place: _score(logits, labels, said[place].ends) for place, logits, labels in _visited(loaded, said)}
+    return [found[place] for place in range(len(said))]
+
+
+def distributions(loaded: Loaded, said: Sequence[Said]) -> list[Distribution]:
+    """Keep what a model says at each token of each reply. Raises TemplateRefuses."""
+    found = {}
+    for place, logits, _ in _visited(loaded, said):
+        top = torch.log_softmax(logits, -1).topk(min(_TOP, logits.shape[-1]))
+        found[place] = Distribution(top.values.cpu(), top.indices.cpu())
+    return [found[place] for place in range(len(said))]
+
+
+def scores_and_divergences(
+    loaded: Loaded, said: Sequence[Said], base: Sequence[Distribution]
+) -> tuple[list[Score], list[float]]:
+    """Score replies; return also each one's mean KL(base || version) over its tokens, in nats.
+
+    KL = sum_v p_base(v) (log p_base(v) - log p(v)) (Kullback and Leibler, "On information and sufficiency", 1951),
+    with all but the base's likeliest tokens taken as one, which never makes it larger. Raises TemplateRefuses.
+    """
+    scored, moved = {}, {}
+    for place, logits, labels in _visited(loaded, said):
+        scored[place] = _score(logits, labels, said[place].ends)
+        moved[place] = _divergence(torch.log_softmax(logits, -1), base[place])
+    places = range(len(said))
+    return [scored[place] for place in places], [moved[place] for place in places]
+
+
+def _score(logits: Tensor, labels: Tensor, ends: bool) -> Score:
+    losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
+    return Score(float(losses.mean()) if len(losses) else 0.0, len(losses), float(losses[-1]) if ends else None)
+
+
+def _divergence(ours: Tensor, base: Distribution) -> float:
+    theirs = base.log_probabilities.to(ours.device)
+    at = ours.gather(-1, base.ids.to(ours.device))
+    kept = (theirs.exp() * (theirs - at)).sum(-1)
+    rest, our_rest = _rest(theirs), _rest(at)
+    return float((kept + rest * (rest.log() - our_rest.log())).mean())
+
+
+def _rest(log_probabilities: Tensor) -> Tensor:
+    return (1 - log_probabilities.exp().sum(-1)).clamp_min(1e-8)
+
+
+def _visited(loaded: Loaded, said: Sequence[Said]) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Give every reply's place, its logits (tokens, vocabulary) in float32 and labels (tokens,), in any order."""
+    rows = [loaded.template.pair(one.prompt, one.text, one.ends) for one in said]
+    most = max(1, _LOGITS // loaded.model.get_input_embeddings().num_embeddings)
+    for places in _batches(rows, most):
+        for place, found in zip(places, _logits(loaded, [rows[place] for place in places]), strict=True):
+            yield place, *found
+
+
+def _batches(rows: Sequence[Encoded], most: int) -> Iterator[list[int]]:
+    """Put rows of like length together, at most so many tokens with their padding, but never none."""
+    batch: list[int] = []
+    for place in sorted(range(len(rows)), key=lambda place: len(rows[place].ids)):
+        if batch and (len(batch) + 1) * len(rows[place].ids) > most:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _logits(loaded: Loaded, rows: Sequence[Encoded]) -> Iterator[tuple[Tensor, Tensor]]:
+    width, filler = max(len(row.ids) for row in rows), min(loaded.template.end_ids)
+    gaps = [width - len(row.ids) for row in rows]
+    ids = torch.tensor([row.ids + [filler] * gap for row, gap in zip(rows, gaps, strict=True)])
+    mask = torch.tensor([[1] * (width - gap) + [0] * gap for gap in gaps])
+    labels = torch.tensor([row.labels + [IGNORED] * gap for row, gap in zip(rows, gaps, strict=True)])[:, 1:]
+    columns = (labels != IGNORED).any(0).nonzero()[:, 0]
+    with torch.inference_mode():
+        logits = loaded.model(
+            input_ids=ids.to(loaded.device),
+            attention_mask=mask.to(loaded.device),
+            logits_to_keep=columns.to(loaded.device),
+        ).logits
+    for row, wanted in zip(logits, labels[:, columns], strict=True):
+        carries = wanted != IGNORED
+        yield row[carries.to(row.device)].float(), wanted[carries].to(row.device)
