@@ -31,7 +31,7 @@ def rapport_recipe(task: Task) -> float:
     device = best_device()
     base = load_base(task.base, dtype=training_dtype(device), device=device)
     task.out.mkdir(parents=True, exist_ok=True)
-    return _train(task, general_answers(task.out / "general.json", base).anchors, {})
+    return _train(task, general_answers(task.out / "general.json", base), {})
 
 
 def _train(task: Task, keep: tuple[Answer, ...], own: dict[str, Any]) -> float:

@@ -2,7 +2,7 @@
 
 The prompts are the project's, the answers the base model's, made once per base and kept as
 `DIR/general.json`; nobody's data is in them. Training keeps the candidate close to the base on the
-answers to `ANCHORS` (see `train.py`); the gate measures forgetting on those to `UNSEEN`.
+answers (see `train.py`); what has been forgotten the gate measures on other prompts (`written.py`).
 """
 
 import json
@@ -14,7 +14,7 @@ import torch
 from finetune.model import Loaded, write_json
 
 ANSWER_TOKENS = 48
-_BATCH = 16
+_BATCH = 32
 
 ANCHORS = (
     "Explain gravity to a child.",
@@ -65,15 +65,61 @@ ANCHORS = (
     "Write a function that adds two numbers in Python.",
     "Correct the sentence: She go to school.",
     "Make a list of things to buy for a picnic.",
+    "What is the capital of Canada?",
+    "What is a simile? Give an example.",
+    "Who invented the telephone?",
+    "Write a short poem about the sea.",
+    "What are the symptoms of a cold?",
+    "Describe the taste of a lemon.",
+    "What is machine learning?",
+    "How far away is the moon?",
+    "How do I write a good essay?",
+    "What is the meaning of 'photosensitive'?",
+    "Who was Cleopatra?",
+    "How can I learn to play the guitar?",
+    "Name two kinds of renewable energy.",
+    "What is a black hole?",
+    "How do I remove a stain from a shirt?",
+    "What is the fastest bird?",
+    "How many minutes are in a day?",
+    "Write a birthday wish for my sister.",
+    "How does a bill become a law?",
+    "Why is exercise good for you?",
+    "What should I cook for dinner tonight?",
+    "Explain how a rainbow forms.",
+    "Who wrote 'Pride and Prejudice'?",
+    "How do I tie a tie?",
+    "What is the tallest mountain?",
+    "What is the purpose of a résumé?",
+    "What is 15 percent of 200?",
+    "What is a good way to save money?",
+    "Describe a forest in winter.",
+    "What is the role of a manager?",
+    "What is the capital of Kenya?",
+    "What happens when water freezes?",
+    "Give me a riddle.",
+    "What is a passport?",
+    "How do I take care of a houseplant?",
+    "What is gravity on Mars like?",
+    "What day comes after Thursday?",
+    "What are the colours of the French flag?",
+    "How do I greet someone in German?",
+    "What is a palindrome?",
+    "Where do penguins live?",
+    "What is the plot of Hamlet?",
+    "How do I sort a list in Python?",
+    "What is an operating system?",
+    "Can you recommend a book?",
+    "What does a password manager do?",
+    "Rewrite this politely: Send me the report now.",
+    "Is a tomato a fruit?",
+    "What is the population of the world?",
+    "How do I start a small garden?",
+    "What is the name of the study of stars?",
+    "Who opens the door for guests in a hotel?",
+    "On which day does the week begin?",
+    "What phone number do I call in an emergency?",
 )
-UNSEEN = (
-    "What is the capital of France?", "Why is the sky blue?", "Name three primary colours.",
-    "How do I boil an egg?", "What is photosynthesis?", "Translate 'good morning' into French.",
-    "Write a short thank-you note to a colleague.", "What is 12 times 8?", "Who discovered penicillin?",
-    "What is the heaviest land animal?", "Give me two ideas for a birthday present.",
-    "Which country has the most people?", "What does a thermometer measure?",
-    "Write one sentence about the moon.", "How do bees make honey?", "What is a mortgage?",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -85,21 +131,13 @@ class Answer:
     ended: bool
 
 
-@dataclass(frozen=True)
-class General:
-    """The base model's answers: to train beside, and to measure on."""
-
-    anchors: tuple[Answer, ...]
-    unseen: tuple[Answer, ...]
-
-
-def general_answers(file: Path, base: Loaded) -> General:
-    """Read the base model's answers from `file`, or make and keep them."""
-    if not file.exists():
-        made = {"anchors": _answers(base, ANCHORS), "unseen": _answers(base, UNSEEN)}
-        write_json(file, {part: [vars(a) for a in answers] for part, answers in made.items()})
-    kept = json.loads(file.read_text())
-    return General(*(tuple(Answer(**row) for row in kept[part]) for part in ("anchors", "unseen")))
+def general_answers(file: Path, base: Loaded) -> tuple[Answer, ...]:
+    """Read the base model's answers from `file`, or make and keep them where they are missing or to other prompts."""
+    kept = json.loads(file.read_text()) if file.exists() else {}
+    if kept.get("prompts") != list(ANCHORS):
+        kept = {"prompts": list(ANCHORS), "answers": [vars(answer) for answer in _answers(base, ANCHORS)]}
+        write_json(file, kept)
+    return tuple(Answer(**row) for row in kept["answers"])
 
 
 def _answers(base: Loaded, prompts: tuple[str, ...]) -> list[Answer]:

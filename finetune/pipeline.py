@@ -27,7 +27,7 @@ from finetune.chart import draw
 from finetune.compare import judged
 from finetune.dataset import Built, Sides, build, check_trainable, remember, rule_of, write
 from finetune.evaluate import Verdict
-from finetune.general import General, general_answers
+from finetune.general import Answer, general_answers
 from finetune.lock import the_only_run
 from finetune.model import best_device, load_base, training_dtype, write_json
 from finetune.pairs import TrainingPair
@@ -123,7 +123,7 @@ class _Run:
         log.info("%s", status)
         self.store.update_run(self.id, status=status, **columns)
 
-    def _build(self) -> tuple[Sides, General]:
+    def _build(self) -> tuple[Sides, tuple[Answer, ...]]:
         """Freeze the dataset: choose pairs, fix their sides, write them down."""
         device = best_device()
         self._base = load_base(self.data.base_dir, dtype=training_dtype(device), device=device)
@@ -146,11 +146,11 @@ class _Run:
         write(built.sides, self.dir / "dataset")
         write_json(self.dir / "rules.json", {"rule": rule, "counts": built.counts})
 
-    def _train(self, sides: Sides, general: General) -> tuple[Path, Trained]:
+    def _train(self, sides: Sides, general: tuple[Answer, ...]) -> tuple[Path, Trained]:
         """Train and write the candidate's folder under a temporary name."""
         self._enter("training")
         model, trained = train_adapter(
-            self._base, sides.train, sides.validation, general.anchors, self.settings, self.dir / "work", self._beat
+            self._base, sides.train, sides.validation, general, self.settings, self.dir / "work", self._beat
         )
         candidate = self.data.versions_dir / f"{CANDIDATE}{self.id}"
         shutil.rmtree(candidate, ignore_errors=True)
