@@ -18,6 +18,7 @@ from scipy.stats import t as student_t
 
 LEVEL = 0.90  # of every two-sided interval: its lower end is the one-sided 5 % test
 _DRAWS = 4000
+_SLOW_DRAWS = 1000  # of a statistic that is no plain mean
 _STUDENTISED_FROM = 8  # clusters; with fewer the studentised interval is honest too, but often endless
 Part = TypeVar("Part")
 
@@ -101,7 +102,7 @@ def clustered(parts: Sequence[Part], statistic: Callable[[Sequence[Part]], float
     value, n = statistic(parts), len(parts)
     if n < 3 or not math.isfinite(value):
         return Estimate(value, math.nan, math.nan, n, n)
-    found = np.array([statistic([parts[place] for place in draw]) for draw in _drawn(n, seed)[: _DRAWS // 2]])
+    found = np.array([statistic([parts[place] for place in draw]) for draw in _drawn(n, seed)[:_SLOW_DRAWS]])
     found = found[np.isfinite(found)]
     low, high = _expanded(found, n) if len(found) else (math.nan, math.nan)
     return Estimate(value, low, high, n, n)

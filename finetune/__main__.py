@@ -127,8 +127,8 @@ def _rollback(data: DataSettings, args: argparse.Namespace) -> int:
 def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.report import evaluated, lines_of
 
-    version = Store.open(data.database).version(args.version)
-    found = evaluated(data, args.version, data.data_dir / version.path if args.version else None, args.data)
+    version = data.data_dir / Store.open(data.database).version(args.version).path if args.version else None
+    found = evaluated(data, args.version, version, args.data)
     for line in found["data"]["bad_lines"]:
         print(f"line {line['number']}: {line['reason']}", file=sys.stderr)
     for line in [json.dumps(found)] if args.json else lines_of(found):

@@ -21,7 +21,7 @@ from finetune.pairs import TrainingPair
 from finetune.probes import bias_pairs, fingerprint, general_set, harmful_prompts
 from finetune.written import Written, distinct, write
 
-GENERAL_PROMPTS, GENERAL_TOKENS = 24, 64  # of the general set so many are answered, in at most so many tokens
+GENERAL_PROMPTS, GENERAL_TOKENS = 16, 48  # of the general set so many are answered, in at most so many tokens
 OWN_PROMPTS, OWN_TOKENS = 24, 64  # of the held-out prompts
 _SHORT = 48  # tokens; a good reply of more may well be cut at OWN_TOKENS, so its prompt is not answered
 HARM_TOKENS = 24

@@ -1,12 +1,20 @@
-"""The paired test and how many observations it wants, against figures from elsewhere."""
+"""Tests and intervals against figures from elsewhere, and by simulation: do they keep what they promise with few?"""
 
 import math
 import random
 
+import numpy as np
 import pytest
 from scipy.stats import ttest_1samp
 
-from feedback.statistics import design_effect, observations_needed, paired_test
+from feedback.statistics import (
+    area_under_curve,
+    clustered,
+    clustered_mean,
+    observations_needed,
+    paired_test,
+    wilson,
+)
 
 SLEEP = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4]  # hours gained, Student 1908
 
@@ -74,16 +82,83 @@ def test_an_unknown_spread_is_taken_as_large_as_the_gain() -> None:
     assert observations_needed(0.001, 1.0, most=50) == 50
 
 
+def passes(draw, clusters: int, of: int = 300) -> float:
+    """Return how often the interval of a mean of so many drawn figures lies above 0."""
+    return sum(clustered_mean(draw(clusters), range(clusters)).low > 0 for _ in range(of)) / of
+
+
+@pytest.mark.parametrize("clusters", [3, 4, 6, 8, 20])
+def test_few_conversations_without_a_gain_seldom_look_better(clusters: int) -> None:
+    dice = np.random.default_rng(clusters)
+    assert passes(lambda n: dice.normal(size=n).tolist(), clusters) <= 0.085  # 5 % is promised, and chance
+
+
+def test_a_few_much_worse_among_many_slightly_better_do_not_fool_it() -> None:
+    dice = np.random.default_rng(0)
+    draws = [(1 - dice.exponential(size=12)).tolist() for _ in range(400)]  # mean 0, long tail on the worse side
+    ours = sum(clustered_mean(draw, range(12)).low > 0 for draw in draws) / 400
+    student = sum(paired_test(draw).low > 0 for draw in draws) / 400
+    assert ours < 0.085 < student
+
+
+def test_six_held_out_corrections_tell_a_clear_gain() -> None:
+    dice = np.random.default_rng(1)
+    assert passes(lambda n: dice.normal(1.5, 0.8, size=n).tolist(), 6) >= 0.97
+
+
+def test_replies_of_one_conversation_are_one_witness() -> None:
+    dice = np.random.default_rng(2)
+    means = dice.normal(0.4, 1.0, size=6)
+    alone = clustered_mean(means.tolist(), range(6))
+    many = clustered_mean(np.repeat(means, 20).tolist(), np.repeat(range(6), 20).tolist())
+    assert (many.n, many.clusters) == (120, 6)
+    assert (many.mean, many.low, many.high) == pytest.approx((alone.mean, alone.low, alone.high))
+
+
+def test_a_conversation_counts_once_however_much_was_said_in_it() -> None:
+    assert clustered_mean([1.0, 1.0, 1.0, 4.0], ["a", "a", "a", "b"]).mean == 2.5
+
+
+@pytest.mark.parametrize("values", [[], [0.7]])
+def test_an_interval_of_too_few_is_unknown(values: list[float]) -> None:
+    found = clustered_mean(values, range(len(values)))
+    assert found.clusters == len(values)
+    assert math.isnan(found.low) and math.isnan(found.high)
+    assert math.isnan(clustered(values, lambda parts: 0.0).low)
+
+
+def test_the_same_figures_give_the_same_interval() -> None:
+    values = [0.3, 0.1, 0.9, -0.2, 0.4, 0.6, 0.2, 0.5, 0.7]
+    assert clustered_mean(values, range(9)) == clustered_mean(values, range(9))
+
+
+def test_an_interval_of_any_statistic_covers_it() -> None:
+    dice = np.random.default_rng(3)
+    covered = 0
+    for _ in range(40):
+        found = clustered(dice.normal(2.0, 1.0, size=8).tolist(), lambda part: sum(part) / len(part))
+        covered += found.low <= 2.0 <= found.high
+    assert covered >= 32  # 36 are promised, give or take chance
+
+
+def test_draws_without_the_statistic_are_left_out() -> None:
+    found = clustered([1.0, 2.0, math.nan, 4.0], lambda part: math.nan if math.isnan(sum(part)) else sum(part))
+    assert math.isnan(found.mean)
+    found = clustered([1.0, 2.0, 3.0, 4.0], lambda part: max(part) if max(part) > 2 else math.nan)
+    assert 2 < found.low <= found.high <= 4
+
+
 @pytest.mark.parametrize(
-    ("sizes", "expected"), [([], 1.0), ([1, 1, 1], 1.0), ([2, 2, 2], 1.3), ([10], 3.7), ([1, 3], 1.45)]
+    ("part", "whole", "low", "high"),
+    [(0, 10, 0.0, 0.2130), (5, 10, 0.2693, 0.7307), (20, 20, 0.8809, 1.0), (0, 0, 0, 1)],
 )
-def test_clusters_inflate_the_variance_of_a_mean(sizes: list[int], expected: float) -> None:
-    assert design_effect(sizes, 0.3) == pytest.approx(expected)
+def test_the_interval_of_a_share(part: int, whole: int, low: float, high: float) -> None:
+    assert wilson(part, whole) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
 
 
-def test_a_design_effect_widens_the_interval_and_asks_for_more() -> None:
-    differences = [1.0, 2.0, 0.5, 1.5, 3.0, 0.8]
-    plain, clustered = paired_test(differences), paired_test(differences, 2.0)
-    assert clustered.high - clustered.low == pytest.approx((plain.high - plain.low) * 2**0.5)
-    assert clustered.p > plain.p
-    assert observations_needed(0.2, 1.0, effect=2.0) > observations_needed(0.2, 1.0)
+@pytest.mark.parametrize(
+    ("good", "bad", "share"), [([2, 3], [0, 1], 1.0), ([0], [1], 0.0), ([1, 1], [1], 0.5), ([0, 2], [1], 0.5)]
+)
+def test_the_share_of_good_above_bad(good: list[float], bad: list[float], share: float) -> None:
+    assert area_under_curve(good, bad) == share
+    assert math.isnan(area_under_curve(good, []))

@@ -1,0 +1,42 @@
+"""Figures of made-up versions, for the gate's tests."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from finetune.likelihood import Score
+from finetune.measures import GeneralFigures, ReplyFigures, VersionFigures
+from finetune.pairs import TrainingPair
+
+
+def pairs(n: int, conversations: int | None = None, kind: str = "correction", good: bool = True) -> list[TrainingPair]:
+    return [
+        TrainingPair(f"{kind}{i}", f"c{i % (conversations or n)}", (("user", "hello"),), "world", True, kind, good=good)
+        for i in range(n)
+    ]
+
+
+GENERAL = GeneralFigures(
+    loss=[2.0, 2.5, 1.5, 2.2],
+    kept=[0.5, 0.7],
+    divergence=[0.0] * 6,
+    written=[ReplyFigures(20, True, 0.0), ReplyFigures(48, False, 0.1)],
+    distinct_2=0.8,
+    refused=[True, False, True, False],
+    bias=[0.1, 0.1],
+)
+
+
+def version(
+    losses: Sequence[float],
+    end: float = 0.1,
+    general: GeneralFigures = GENERAL,
+    good: int | None = None,
+    ended: bool = True,
+) -> VersionFigures:
+    """Make up a version by the loss of each held-out reply; so many of these are good, all unless told."""
+    own = [ReplyFigures(12, ended, 0.0, 0.5)] * (len(losses) if good is None else good)
+    return VersionFigures("float32", general, [Score(loss, 10, end) for loss in losses], own)
+
+
+def general(**changed: object) -> GeneralFigures:
+    return replace(GENERAL, **changed)

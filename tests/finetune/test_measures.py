@@ -1,0 +1,85 @@
+"""A version's figures are kept beside it, and made again only where something changed."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from finetune import measures
+from finetune.measures import Measures, base_reference, overlap, own_pairs
+from finetune.model import Loaded, load_base
+from finetune.pairs import TrainingPair
+from tests.finetune.measured import pairs
+
+
+@pytest.fixture(autouse=True)
+def short_replies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("GENERAL_TOKENS", "OWN_TOKENS", "HARM_TOKENS"):
+        monkeypatch.setattr(measures, name, 4)
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny: Path) -> Loaded:
+    return load_base(tiny, dtype=torch.float32, device=torch.device("cpu"))
+
+
+def never() -> Loaded:
+    raise AssertionError("the version was loaded although all its figures are known")
+
+
+def held_out(n: int) -> list[TrainingPair]:
+    return [
+        TrainingPair(f"m{i}", f"c{i}", (("user", f"question {i}"),), f"a secret {i}", True, "correction")
+        for i in range(n)
+    ]
+
+
+def test_what_was_measured_once_is_not_measured_again(loaded: Loaded, tmp_path: Path) -> None:
+    reference = base_reference(tmp_path / "base.safetensors", lambda: loaded)
+    first = Measures(tmp_path / "measures.json", lambda: loaded)
+    found = first.measured(held_out(4), reference)
+    first.keep(held_out(4))
+    assert found.general.divergence == [pytest.approx(0.0, abs=1e-4)] * len(reference.answers)
+    assert len(found.general.loss) + len(found.general.kept) == len(reference.answers)
+    assert base_reference(tmp_path / "base.safetensors", never).answers == reference.answers
+    assert Measures(tmp_path / "measures.json", never).measured(held_out(4), reference) == found
+    assert Measures(tmp_path / "measures.json", never).measured(held_out(2), reference).scores == found.scores[:2]
+    assert "secret" not in (tmp_path / "measures.json").read_text()
+
+
+def test_only_what_is_new_is_measured_and_what_is_held_out_no_more_is_dropped(loaded: Loaded, tmp_path: Path) -> None:
+    reference = base_reference(tmp_path / "base.safetensors", lambda: loaded)
+    file = tmp_path / "measures.json"
+    for n in (1, 3, 2):
+        one = Measures(file, lambda: loaded)
+        assert len(one.measured(held_out(n), reference).scores) == n
+        one.keep(held_out(n))
+        assert len(json.loads(file.read_text())["scores"]) == n
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"fingerprint": "of other sets"}'])
+def test_a_file_that_cannot_be_used_is_made_anew(loaded: Loaded, tmp_path: Path, content: str) -> None:
+    reference = base_reference(tmp_path / "base.safetensors", lambda: loaded)
+    (tmp_path / "measures.json").write_text(content)
+    (tmp_path / "half.safetensors").write_bytes(b"half a file")
+    assert len(Measures(tmp_path / "measures.json", lambda: loaded).measured(held_out(1), reference).scores) == 1
+    assert base_reference(tmp_path / "half.safetensors", lambda: loaded).answers == reference.answers
+
+
+def test_only_good_short_replies_that_ended_have_their_prompt_answered(loaded: Loaded, tmp_path: Path) -> None:
+    good, bad = pairs(2), pairs(2, kind="thumb_down", good=False)
+    long = [TrainingPair("m", "c", (("user", "hello"),), "long " * 80, True, "thumb_up")]
+    cut = [TrainingPair("n", "c", (("user", "hello"),), "cut", False, "thumb_up")]
+    every = [*bad, *long, *cut, *good]
+    reference = base_reference(tmp_path / "base.safetensors", lambda: loaded)
+    found = Measures(tmp_path / "measures.json", lambda: loaded).measured(every, reference)
+    assert own_pairs(every, found.scores) == good
+    assert len(found.own) == 2
+    assert [score.end_loss is None for score in found.scores] == [False, False, False, True, False, False]
+
+
+def test_words_that_two_texts_share() -> None:
+    assert overlap("The mascot is a heron", "the mascot is a heron") == 1.0
+    assert overlap("a b", "a c d e") == pytest.approx(1 / 3)
+    assert overlap("", "a") == overlap("a", "b") == 0.0
