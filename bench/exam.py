@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from bench.companies import Company
 from bench.general_answers import GENERAL
 from bench.lessons import ANSWER_TOKENS, Told
-from bench.samples import NEW_TOKENS, TEMPERATURE
+from bench.samples import NEW_TOKENS, TEMPERATURE, Sample
 from bench.scorer import Said, Scorer, holds, mean, share, telling
 from bench.tastes import Taste
 
@@ -29,9 +29,20 @@ def opened(base: Path, trained: Path) -> Scorer:
     return Scorer(merged, AutoTokenizer.from_pretrained(base, local_files_only=True))
 
 
-def general(scorer: Scorer) -> dict[str, Any]:
-    """Return the mean over general answers of nats a token, their ends of turn among the tokens."""
-    return {"general": mean(scorer.losses([Said([("user", prompt)], answer) for prompt, answer in GENERAL]))}
+def general(scorer: Scorer, own: Sequence[Sample]) -> dict[str, Any]:
+    """Return the mean loss, in nats a token, on answers to general prompts: those written for it, and the base's own.
+
+    A short clear answer, as people write them, gets likelier by any training on such answers, whatever else is lost; so
+    its end is not counted, and `own` shows how far a model has moved from what the base model itself would have said.
+    """
+    written = [Said([("user", prompt)], answer, ends=False) for prompt, answer in GENERAL]
+    said = [Said([("user", each.prompt)], each.reply, each.ended) for each in own if each.reply.strip()]
+    return {"general": mean(scorer.losses(written)), "own": mean(scorer.losses(said))}
+
+
+def rises(found: dict[str, Any], before: dict[str, Any]) -> dict[str, Any]:
+    """Return how much each general loss rose over the base model's; 0 for the base model itself."""
+    return {f"{name}_rise": found[name] - before.get(name, found[name]) for name in ("general", "own")}
 
 
 def facts(scorer: Scorer, company: Company) -> dict[str, Any]:

@@ -29,10 +29,11 @@ from transformers.utils import logging as quiet
 
 from bench import exam, lessons
 from bench.companies import FACTS, company
+from bench.general_answers import GENERAL
 from bench.learners import LEARNERS
 from bench.lessons import Told
 from bench.rows import Rows, measured, reason, sentence
-from bench.samples import Samples
+from bench.samples import Sample, Samples
 from bench.scorer import Scorer
 from bench.streams import Failed, Missing
 from bench.subject import ROOT, starter_folder
@@ -46,6 +47,7 @@ CONTESTS = ("facts", "tastes", "thumbs")
 BASE, RAPPORT = "base", "rapport"
 WHO = (RAPPORT, *LEARNERS)
 FILES = ("coffee_thumbs", "kto_en_demo")
+_OWN_TOKENS = 64  # of the base model's own answers to general prompts
 _DRAWN = 3  # replies to each prompt from which thumbs are drawn
 _LONGEST = 1600  # characters of a conversation that is trained on: about 400 tokens, for the sake of two cores
 _LONGEST_UNSEEN = 2 * _LONGEST
@@ -122,11 +124,10 @@ def _ask_rated(unseen: Sequence[Told], scorer: Scorer, before: Figures) -> Figur
     return exam.told_apart(losses, before.get("losses", losses), unseen)
 
 
-def examined(lesson: Lesson, scorer: Scorer, before: Figures) -> Figures:
-    """Ask about the lesson and about everything else."""
-    found = exam.general(scorer)
-    found["general_rise"] = found["general"] - before.get("general", found["general"])
-    return found | lesson.ask(scorer, before)
+def examined(lesson: Lesson, scorer: Scorer, own: Sequence[Sample], before: Figures) -> Figures:
+    """Ask about everything else, and about the lesson."""
+    found = exam.general(scorer, own)
+    return found | exam.rises(found, before) | lesson.ask(scorer, before)
 
 
 def learned(who: str, lesson: Lesson, setup: Setup, scratch: Path) -> tuple[Scorer, Figures]:
@@ -186,6 +187,7 @@ class Bench:
 
     def __init__(self, setup: Setup, rows: Rows):
         self.setup, self.rows = setup, rows
+        self.own = Samples(setup.base).greedy([prompt for prompt, _ in GENERAL], _OWN_TOKENS)
 
     def take(self, contest: str, seed: int, who: Sequence[str]) -> None:
         """Measure the base model and each contestant on each lesson of a contest."""
@@ -209,10 +211,10 @@ class Bench:
     def _measured(self, lesson: Lesson, who: str, before: Figures) -> Figures:
         try:
             if who == BASE:
-                return examined(lesson, Scorer.of(self.setup.base), {})
+                return examined(lesson, Scorer.of(self.setup.base), self.own, {})
             with tempfile.TemporaryDirectory(prefix="bench-learn-") as scratch:
                 scorer, took = learned(who, lesson, self.setup, Path(scratch))
-                return took | examined(lesson, scorer, before)
+                return took | examined(lesson, scorer, self.own, before)
         except Missing as missing:
             return {"skipped": str(missing)}
         # One contestant that fails is a row of the table, whatever it raised.
@@ -225,7 +227,7 @@ _COLUMNS = {
     "tastes": ("kept", "ended", "words", "distinct"),
     "thumbs": ("auc", "auc_low", "auc_high", "accuracy", "accuracy_low", "accuracy_high", "gain_auc"),
 }
-_COSTS = ("general_rise", "minutes", "peak_bytes")
+_COSTS = ("general_rise", "own_rise", "minutes", "peak_bytes")
 
 
 def table(rows: Sequence[Figures]) -> str:
