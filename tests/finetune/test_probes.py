@@ -1,6 +1,6 @@
 """What every version is asked is the project's own, and never trained on."""
 
-from finetune.general import ANCHORS, UNSEEN
+from finetune.general import ANCHORS
 from finetune.probes import bias_pairs, fingerprint, general_set, harmful_prompts
 
 
@@ -19,7 +19,6 @@ def test_nothing_that_is_asked_is_trained_on() -> None:
 def test_the_general_set_is_varied() -> None:
     texts = [one.prompt[-1][1] for one in general_set()]
     assert len({words(text) for text in texts}) == 40
-    assert not {words(text) for text in texts} & {words(prompt) for prompt in UNSEEN}
     assert all(one.ends and one.text.strip() for one in general_set())
 
 
