@@ -2,9 +2,9 @@
 
 `make proof-gate`, or `bench/gate.py [--only KIND] [--epochs N] [--jobs 1] [--json FILE]`; `--tiny` takes the tiny model
 of the tests instead of the starter. Every candidate is a whole run on a record of its own: 48 corrections (24 made-up
-facts asked two ways) and 100 thumbs on the model's own replies to other prompts (liked: short and without a list). What
-a spoilt one learns from is spoilt between record and training (`spoilt.py`); what is held out stays right. Results are
-written as they come, and candidates that FILE knows already are not made again. Exits 1 if a target is missed.
+facts asked two ways) and 100 thumbs on the model's own replies to other prompts (liked: what speaks to the reader).
+What a spoilt one learns from is spoilt between record and training (`spoilt.py`); what is held out stays right. Results
+are written as they come, and candidates that FILE knows already are not made again. Exits 1 if a target is missed.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from feedback.formats import Incoming, IncomingMessage
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune.base import ensure_base
-from finetune.model import load_base, write_json
+from finetune.model import Loaded, load_base, write_json
 from finetune.pairs import TrainingPair
 from finetune.pipeline import _Run
 from finetune.settings import TrainSettings
@@ -48,7 +48,7 @@ _COUNTS = {  # of each kind: 20 sound, 20 spoilt, 5 of these mild
     "sound": 20, "shuffled": 4, "over-trained": 4, "german": 4, "endless": 3,
     "third-wrong": 2, "third-german": 1, "bit-over-trained": 1, "running-on": 1,
 }  # fmt: skip
-_THUMBS, _THUMB_TOKENS, _SHORT_WORDS = 100, 48, 22
+_THUMBS, _THUMB_TOKENS = 100, 48
 _TOPICS = (
     "honey", "chess", "volcanoes", "tea", "castles", "owls", "jazz", "bridges", "marathons", "glass",
     "deserts", "trains", "soap", "gardens", "whales", "maps", "bread", "clocks", "snow", "libraries",
@@ -116,25 +116,28 @@ def record_of(candidate: Candidate, thumbs: Sequence[dict[str, Any]]) -> Iterato
 
 
 def make_thumbs(base: Path) -> list[dict[str, Any]]:
-    """Sample the base model's replies, and thumb each by rule: short, ended and without a list is liked."""
+    """Sample the base model's replies, and thumb each by rule: what speaks to the reader is liked."""
     loaded = load_base(base)
     torch.manual_seed(0)
-    thumbs = []
-    for prompt in [form.format(topic) for topic in _TOPICS for form in _ASKED][:_THUMBS]:
-        ids = torch.tensor([loaded.template.prompt([("user", prompt)])])
-        with torch.inference_mode():
-            out = loaded.model.generate(
-                ids, attention_mask=torch.ones_like(ids), max_new_tokens=_THUMB_TOKENS, do_sample=True,
-                temperature=0.9, top_p=0.95, pad_token_id=min(loaded.template.end_ids),
-            )[0, ids.shape[1] :].tolist()  # fmt: skip
-        ended = out[-1] in loaded.template.end_ids
-        text = loaded.template.decode(out) or "..."
-        listed = re.search(r"^\s*(\d+[.)]|[-*•])\s", text, re.MULTILINE) is not None
-        liked = not listed and len(text.split()) <= _SHORT_WORDS
-        thumbs.append(
-            {"prompt": prompt, "reply": text, "finish": "end" if ended else "length", "rating": 1 if liked else -1}
-        )
-    return thumbs
+    prompts = [form.format(topic) for topic in _TOPICS for form in _ASKED][:_THUMBS]
+    return [thumb for start in range(0, _THUMBS, 25) for thumb in _thumbed(loaded, prompts[start : start + 25])]
+
+
+def _thumbed(loaded: Loaded, prompts: Sequence[str]) -> Iterator[dict[str, Any]]:
+    ends, filler = loaded.template.end_ids, min(loaded.template.end_ids)
+    rows = [loaded.template.prompt([("user", prompt)]) for prompt in prompts]
+    width = max(map(len, rows))
+    ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows])
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    how = {"do_sample": True, "temperature": 0.9, "top_p": 0.95, "max_new_tokens": _THUMB_TOKENS}
+    with torch.inference_mode():
+        out = loaded.model.generate(ids, attention_mask=mask, pad_token_id=filler, **how)[:, width:].tolist()
+    for prompt, tokens in zip(prompts, out, strict=True):
+        end = next((place for place, token in enumerate(tokens) if token in ends), None)
+        text = loaded.template.decode(tokens[:end]) or "..."
+        liked = re.search(r"\b(you|your)\b", text, re.IGNORECASE) is not None
+        finish = "length" if end is None else "end"
+        yield {"prompt": prompt, "reply": text, "finish": finish, "rating": 1 if liked else -1}
 
 
 def prepare(home: Path, tiny: bool) -> None:
