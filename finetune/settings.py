@@ -61,7 +61,7 @@ class TrainSettings(PairSettings, GateSettings):
     """One run's settings; they are stored with the run."""
 
     epochs: int = Field(
-        0, ge=0, le=200, description="most passes over the training pairs; 0: what suits their number, 3 to 16"
+        0, ge=0, le=200, description="most passes over the training pairs; 0: what suits their number, 3 to 24"
     )
     learning_rate: float = Field(0, ge=0, le=1, description="peak learning rate of AdamW; 0: what suits the method")
     batch_size: int = Field(8, ge=1, le=512, description="conversations with good replies in one step")

@@ -34,7 +34,7 @@ Progress = Callable[[int, int, float | None], None]  # step, total, latest loss
 # (batch, logits, tokens, places) -> weighted losses, of the places of the batch that the logits are for
 _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
 _CHUNK = 512  # places whose losses are computed at once
-_STEPS, _FEWEST_PASSES, _MOST_PASSES = 80, 3, 16
+_STEPS, _FEWEST_PASSES, _MOST_PASSES = 120, 3, 24
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 

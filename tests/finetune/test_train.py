@@ -270,7 +270,7 @@ def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: 
     assert torch.allclose(*weights, atol=1e-6)
 
 
-@pytest.mark.parametrize(("per_epoch", "wanted"), [(1, 16), (5, 16), (8, 10), (27, 3), (500, 3)])
+@pytest.mark.parametrize(("per_epoch", "wanted"), [(1, 24), (5, 24), (12, 10), (40, 3), (500, 3)])
 def test_few_rows_are_read_more_often(per_epoch: int, wanted: int) -> None:
     assert passes(per_epoch) == wanted
 
