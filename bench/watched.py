@@ -42,10 +42,13 @@ def watched(command: Sequence[str], environment: Mapping[str, str], folder: Path
     peaks, over = [0], threading.Event()
     watcher = threading.Thread(target=_watch, args=(process.pid, peaks, over), daemon=True)
     watcher.start()
-    stdout, stderr = process.communicate()
+    try:
+        stdout, stderr = process.communicate()
+    finally:
+        process.kill()  # nothing to one that has ended; a bench that is broken off leaves nobody behind
+        over.set()
+        watcher.join()
     seconds = time.monotonic() - began
-    over.set()
-    watcher.join()
     return Ended(process.returncode, seconds, max(peaks), stdout, stderr)
 
 
