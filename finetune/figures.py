@@ -18,6 +18,7 @@ from finetune.pairs import TrainingPair
 
 LIKED = ("approved", "thumb_up", "kept")
 SOURCES = {"correction": ("correction",), "liked": LIKED, "chosen": ("chosen",)}
+_CLEARLY = 0.25  # nats a token; a correction that fits its question less by less than this may do so by chance
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0, 0)
 
 
@@ -34,6 +35,7 @@ class Reward:
 def values(pairs: Sequence[TrainingPair], base: VersionFigures, ours: VersionFigures) -> dict[str, Estimate]:
     """Return a version's figures by name, see docs/gate.md; one that nothing held out tells of is left out."""
     found = {f"{name}_loss": _losses(pairs, ours, kinds) for name, kinds in SOURCES.items()}
+    found["specific"] = _specific(pairs, _closeness(ours))
     found["end_loss"] = _end_losses(pairs, ours)
     found |= _rated(pairs, base, ours)
     found |= {f"own_{name}": one for name, one in _written(ours.own, own_pairs(pairs, ours.scores)).items()}
@@ -57,6 +59,12 @@ def changes(
         places = [n for n, pair in enumerate(pairs) if pair.good and pair.kind in kinds]
         gains = [before.scores[n].loss - after.scores[n].loss for n in places]
         found[f"{name}_loss"] = clustered_mean(gains, [pairs[n].conversation_id for n in places])
+    moved = [
+        None if was is None or now is None else now - was
+        for was, now in zip(_closeness(before), _closeness(after), strict=True)
+    ]
+    found["specific"] = _specific(pairs, moved)
+    found["unspecific"] = _specific(pairs, [None if by is None else -float(by < -_CLEARLY) for by in moved])
     ends = [n for n, pair in enumerate(pairs) if pair.good and pair.ends]
     found["end_loss"] = clustered_mean(
         [(before.scores[n].end_loss or 0.0) - (after.scores[n].end_loss or 0.0) for n in ends],
@@ -83,6 +91,22 @@ def _is_rated(pair: TrainingPair) -> bool:
 def _losses(pairs: Sequence[TrainingPair], ours: VersionFigures, kinds: Sequence[str]) -> Estimate:
     places = [n for n, pair in enumerate(pairs) if pair.good and pair.kind in kinds]
     return clustered_mean([ours.scores[n].loss for n in places], [pairs[n].conversation_id for n in places])
+
+
+def _closeness(ours: VersionFigures) -> list[float | None]:
+    """Return by how much likelier each correction is after its own prompt than after others, in nats a token.
+
+    An estimate of the pointwise mutual information of reply and prompt, log p(y | x) - log p(y) (Church and Hanks,
+    "Word association norms, mutual information, and lexicography", 1990). How likely the wording is by itself
+    cancels, so that a model which has only picked up how corrections sound gains nothing.
+    """
+    both = zip(ours.scores, ours.elsewhere, strict=True)
+    return [None if other is None else other - score.loss for score, other in both]
+
+
+def _specific(pairs: Sequence[TrainingPair], closeness: Sequence[float | None]) -> Estimate:
+    known = [(value, pair.conversation_id) for value, pair in zip(closeness, pairs, strict=True) if value is not None]
+    return clustered_mean([value for value, _ in known], [conversation for _, conversation in known])
 
 
 def _end_losses(pairs: Sequence[TrainingPair], ours: VersionFigures) -> Estimate:

@@ -23,9 +23,10 @@ from finetune.written import Written, distinct, write
 
 GENERAL_PROMPTS, GENERAL_TOKENS = 16, 48  # of the general set so many are answered, in at most so many tokens
 OWN_PROMPTS, OWN_TOKENS = 24, 64  # of the held-out prompts
+_ELSEWHERE, _ELSEWHERE_ROWS = 4, 200  # other prompts for each correction; most of such rows in all
 _SHORT = 48  # tokens; a good reply of more may well be cut at OWN_TOKENS, so its prompt is not answered
 HARM_TOKENS = 24
-_KIND = 1  # of figures in a file; another number makes all of them anew
+_KIND = 2  # of figures in a file; another number makes all of them anew
 
 
 @dataclass(frozen=True)
@@ -66,12 +67,16 @@ class Reference:
 
 @dataclass(frozen=True)
 class VersionFigures:
-    """One version, measured: the general sets, each held-out pair, and its own reply to each of `own_pairs`."""
+    """One version, measured: the general sets, each held-out pair, and its own reply to each of `own_pairs`.
+
+    `elsewhere` holds, for each pair, its reply's loss after other prompts, a token; None where it is not asked.
+    """
 
     form: str
     general: GeneralFigures
     scores: list[Score]
     own: list[ReplyFigures]
+    elsewhere: list[float | None]
 
 
 class Measures:
@@ -97,11 +102,13 @@ class Measures:
         said = [Said(pair.prompt, pair.completion, pair.ends) for pair in pairs]
         found = self._scores(said)
         own = self._own([Said(pair.prompt, pair.completion, pair.ends) for pair in own_pairs(pairs, found)])
-        return VersionFigures(self._kept.get("form", ""), self._general(reference), found, own)
+        elsewhere = self._elsewhere(after_others(pairs))
+        return VersionFigures(self._kept.get("form", ""), self._general(reference), found, own, elsewhere)
 
     def keep(self, held: Sequence[TrainingPair]) -> None:
         """Write the figures to the file, those of replies that are held out no more left out."""
-        keys = {_key(Said(pair.prompt, pair.completion, pair.ends)) for pair in held}
+        asked = [Said(pair.prompt, pair.completion, pair.ends) for pair in held]
+        keys = {_key(said) for said in [*asked, *(said for others in after_others(held) for said in others)]}
         for part in ("scores", "own"):
             self._kept[part] = {key: value for key, value in self._kept[part].items() if key in keys}
         write_json(self.file, self._kept)
@@ -121,6 +128,10 @@ class Measures:
         if missing:
             kept.update({_key(one): asdict(s) for one, s in zip(missing, scores(self.loaded, missing), strict=True)})
         return [Score(**kept[_key(one)]) for one in said]
+
+    def _elsewhere(self, said: Sequence[Sequence[Said]]) -> list[float | None]:
+        found = iter(self._scores([one for others in said for one in others]))
+        return [sum(next(found).loss for _ in others) / len(others) if others else None for others in said]
 
     def _own(self, said: Sequence[Said]) -> list[ReplyFigures]:
         kept = self._kept["own"]
@@ -199,6 +210,21 @@ def own_pairs(pairs: Sequence[TrainingPair], found: Sequence[Score]) -> list[Tra
     """Choose the held-out pairs whose prompts a version answers by itself: good and short replies that ended."""
     fit = [p for p, score in zip(pairs, found, strict=True) if p.good and p.ends and score.tokens <= _SHORT]
     return fit[:OWN_PROMPTS]
+
+
+def after_others(pairs: Sequence[TrainingPair]) -> list[list[Said]]:
+    """Put each correction after a few prompts of other corrections, of other conversations and with other answers."""
+    places = [n for n, pair in enumerate(pairs) if pair.kind == "correction"]
+    most = max(1, min(_ELSEWHERE, _ELSEWHERE_ROWS // max(1, len(places))))
+    found: list[list[Said]] = [[] for _ in pairs]
+    for turn, place in enumerate(places):
+        pair = pairs[place]
+        for other in (pairs[n] for n in [*places[turn + 1 :], *places[:turn]]):
+            if other.conversation_id == pair.conversation_id or other.completion == pair.completion:
+                continue
+            if len(found[place]) < most:
+                found[place].append(Said(other.prompt, pair.completion, pair.ends))
+    return found
 
 
 def form(loaded: Loaded) -> str:

@@ -36,6 +36,12 @@ class GateSettings(Settings):
     max_margin_fall: float = Field(
         0.10, ge=0, description="most that the margin of liked over disliked replies may fall, in nats a token"
     )
+    max_unspecific: float = Field(
+        0.25,
+        ge=0,
+        le=1,
+        description="most of the held-out corrections that may fit their own question less than before",
+    )
     max_end_rise: float = Field(0.30, ge=0, description="most that the loss of a good reply's end may rise, in nats")
     max_stop_fall: float = Field(
         0.20, ge=0, le=1, description="most that the share of replies that end by themselves may fall"

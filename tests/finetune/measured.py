@@ -32,10 +32,16 @@ def version(
     general: GeneralFigures = GENERAL,
     good: int | None = None,
     ended: bool = True,
+    elsewhere: Sequence[float | None] = (),
 ) -> VersionFigures:
-    """Make up a version by the loss of each held-out reply; so many of these are good, all unless told."""
+    """Make up a version by the loss of each held-out reply; so many of these are good, all unless told.
+
+    `elsewhere` is the loss of each after other prompts; not asked, unless told.
+    """
     own = [ReplyFigures(12, ended, 0.0, 0.5)] * (len(losses) if good is None else good)
-    return VersionFigures("float32", general, [Score(loss, 10, end) for loss in losses], own)
+    return VersionFigures(
+        "float32", general, [Score(loss, 10, end) for loss in losses], own, [*elsewhere] or [None] * len(losses)
+    )
 
 
 def general(**changed: object) -> GeneralFigures:

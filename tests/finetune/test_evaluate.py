@@ -46,6 +46,16 @@ def test_clearly_better_is_promoted_with_its_figures() -> None:
     assert not any(bound["broken"] for bound in verdict.figures["bounds"])
 
 
+@pytest.mark.parametrize(("mixed_up", "verdict"), [(1, "promoted"), (2, "refused"), (6, "refused")])
+def test_likelier_answers_to_other_questions_are_no_gain(mixed_up: int, verdict: str) -> None:
+    before = version(BETTER[0], elsewhere=[loss + 0.5 for loss in BETTER[0]])
+    fits = [0.0] * mixed_up + [2.0] * (6 - mixed_up)  # how much likelier than after other questions
+    after = version(BETTER[1], elsewhere=[loss + fit for loss, fit in zip(BETTER[1], fits, strict=True)])
+    judged = gate(Compared(pairs(6), before, before, after), GateSettings(), 48)
+    assert judged.verdict == verdict
+    assert ("It mixes up what it was taught" in judged.reason) == (verdict == "refused")
+
+
 def test_worse_is_refused() -> None:
     verdict = decide([1.0, 1.1, 0.9, 1.0], [1.4, 1.3, 1.5, 1.2])
     assert (verdict.verdict, verdict.reason[:10]) == ("refused", "Not better")
