@@ -82,8 +82,8 @@ def _held_out(serving: Measured, candidate: Measured, changed: Measured, setting
               "The margin of liked over disliked replies fell by {:.2f} nats a token", _surely("margin", changed)),
         Bound("corrections to their own question", "max_unspecific", _fall("unspecific", changed),
               settings.max_unspecific,
-              "It mixes up what it was taught: the share of held-out corrections that fit their own question less than"
-              " before, against other questions, is {:.2f}"),
+              "It mixes up what it was taught: the share of held-out corrections that fit other questions as well as"
+              " their own is {:.2f}"),
         Bound("end of turn", "max_end_rise", _fall("end_loss", changed), settings.max_end_rise,
               "It ends its replies worse: the loss of a good reply's end rose by {:.2f} nats",
               "end_loss" in candidate and candidate["end_loss"].mean > _EXPECTED_END),

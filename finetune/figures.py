@@ -18,7 +18,7 @@ from finetune.pairs import TrainingPair
 
 LIKED = ("approved", "thumb_up", "kept")
 SOURCES = {"correction": ("correction",), "liked": LIKED, "chosen": ("chosen",)}
-_CLEARLY = 0.25  # nats a token; a correction that fits its question less by less than this may do so by chance
+_HARDLY = 0.25  # nats a token; a correction that is likelier by less after its own question fits any as well
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0, 0)
 
 
@@ -59,12 +59,11 @@ def changes(
         places = [n for n, pair in enumerate(pairs) if pair.good and pair.kind in kinds]
         gains = [before.scores[n].loss - after.scores[n].loss for n in places]
         found[f"{name}_loss"] = clustered_mean(gains, [pairs[n].conversation_id for n in places])
-    moved = [
-        None if was is None or now is None else now - was
-        for was, now in zip(_closeness(before), _closeness(after), strict=True)
-    ]
-    found["specific"] = _specific(pairs, moved)
-    found["unspecific"] = _specific(pairs, [None if by is None else -float(by < -_CLEARLY) for by in moved])
+    both = list(zip(_closeness(before), _closeness(after), strict=True))
+    known = [None if was is None or now is None else (was, now) for was, now in both]
+    found["specific"] = _specific(pairs, [None if pair is None else pair[1] - pair[0] for pair in known])
+    mixed_up = [None if pair is None else -float(pair[1] < min(pair[0], _HARDLY)) for pair in known]
+    found["unspecific"] = _specific(pairs, mixed_up)
     ends = [n for n, pair in enumerate(pairs) if pair.good and pair.ends]
     found["end_loss"] = clustered_mean(
         [(before.scores[n].end_loss or 0.0) - (after.scores[n].end_loss or 0.0) for n in ends],

@@ -40,7 +40,7 @@ class GateSettings(Settings):
         0.25,
         ge=0,
         le=1,
-        description="most of the held-out corrections that may fit their own question less than before",
+        description="most of the held-out corrections that may fit other questions as well as their own",
     )
     max_end_rise: float = Field(0.30, ge=0, description="most that the loss of a good reply's end may rise, in nats")
     max_stop_fall: float = Field(
