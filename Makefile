@@ -26,8 +26,10 @@ lint: setup
 types: setup
 	$(BIN)/mypy app.py chatui feedback finetune
 
+# The loop trains with every core, and many times slower while another test takes one of them: it runs alone.
 test: lint types
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not loop"
+	$(BIN)/python -m pytest tests/test_loop.py
 
 clean:
 	rm -rf $(VENV)

@@ -36,8 +36,3 @@ def store(data: DataSettings) -> Iterator[Store]:
     opened = Store.open(data.database)
     yield opened
     opened.close()
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the loop, which takes longest: another process goes through the rest meanwhile."""
-    items.sort(key=lambda item: item.get_closest_marker("loop") is None)
