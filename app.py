@@ -93,7 +93,7 @@ def remote_engine(store: Store, data: DataSettings, chat: ChatSettings) -> Remot
     def adapter_path(number: int) -> str:
         folder = data.data_dir / store.version(number).path
         if not (folder / "adapter").is_dir():
-            raise LoadError("it is a whole model, and servers are given adapters only.")
+            raise LoadError("it is no PEFT adapter, and servers are given those only.")
         return str(seen_as / folder.name / "adapter")
 
     return RemoteEngine(

@@ -53,7 +53,7 @@ def test_a_reply_is_the_servers_and_its_version_is_found_where_the_server_sees_i
 def test_a_version_that_cannot_serve_leaves_what_served_with_a_notice(running) -> None:
     add_version(running, 1, "model")
     wait_for(lambda: running.watch.notice)
-    assert running.watch.notice == ("Version 1 cannot serve: it is a whole model, and servers are given adapters only.")
+    assert running.watch.notice == ("Version 1 cannot serve: it is no PEFT adapter, and servers are given those only.")
     assert running.engine.state().versions == (0,)
 
 
