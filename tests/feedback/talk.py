@@ -4,8 +4,25 @@ from typing import Any
 
 from feedback.messages import append, title_of
 from feedback.ratings import person
-from feedback.schema import LOCAL, Conversation, Person, RatingEvent, Reply
+from feedback.records import Feedback
+from feedback.schema import LOCAL, Conversation, Person, RatingEvent, Reply, now
 from feedback.store import Store
+
+# What the record tells of a whole reply with a thumb up.
+LIKED = Feedback(
+    message_id="m",
+    conversation_id="c",
+    prompt=(("user", "hello"),),
+    content="hello world",
+    status="complete",
+    finish="end",
+    version=0,
+    ratings={"local": 1},
+    reasons=(),
+    correction=None,
+    correction_id=None,
+    changed_at=now(),
+)
 
 
 def ask(store: Store, text: str = "What is it?", conversation: str | None = None) -> str:

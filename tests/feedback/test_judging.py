@@ -5,23 +5,8 @@ from dataclasses import replace
 import pytest
 
 from feedback.judging import Opinion, judge, opinions
-from feedback.records import Feedback
-from feedback.schema import now
+from tests.feedback.talk import LIKED
 
-LIKED = Feedback(
-    message_id="m",
-    conversation_id="c",
-    prompt=(("user", "hello"),),
-    content="hello world",
-    status="complete",
-    finish="end",
-    version=0,
-    ratings={"local": 1},
-    reasons=(),
-    correction=None,
-    correction_id=None,
-    changed_at=now(),
-)
 DOWN, NONE = {"ratings": {"local": -1}}, {"ratings": {}}
 
 

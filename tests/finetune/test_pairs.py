@@ -12,22 +12,10 @@ from finetune.checks import Checks
 from finetune.model import load_template
 from finetune.pairs import RULES, Choice, choose, frame, pair_of
 from finetune.settings import PairSettings
+from tests.feedback.talk import LIKED
 
 NOW = now()
-GOOD = Feedback(
-    message_id="m",
-    conversation_id="c",
-    prompt=(("user", "hello"),),
-    content="hello world",
-    status="complete",
-    finish="end",
-    version=0,
-    ratings={"local": 1},
-    reasons=(),
-    correction=None,
-    correction_id=None,
-    changed_at=NOW,
-)
+GOOD = replace(LIKED, changed_at=NOW)
 BAD = replace(GOOD, message_id="bad", conversation_id="d", ratings={"local": -1})
 
 
