@@ -10,17 +10,32 @@ from feedback.comparisons import Comparisons
 from feedback.conversations import Conversations
 from feedback.database import Database
 from feedback.exchange import Exchange
+from feedback.frozen import Datasets
 from feedback.harvest import Harvest
-from feedback.learning import Learning
 from feedback.permission import Permissions
 from feedback.personas import Personas
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
+from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
+from feedback.versions import Versions
 
 
-class Store(Permissions, Conversations, Personas, Turns, Comparisons, Ratings, Harvest, Reviews, Learning, Exchange):
+class Store(
+    Permissions,
+    Conversations,
+    Personas,
+    Turns,
+    Comparisons,
+    Ratings,
+    Harvest,
+    Reviews,
+    Runs,
+    Datasets,
+    Versions,
+    Exchange,
+):
     """The record of one data dir (or one database)."""
 
     @classmethod

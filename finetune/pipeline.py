@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from feedback.errors import RapportError
-from feedback.learning import PairRow
+from feedback.frozen import PairRow
 from feedback.records import Serving
 from feedback.schema import now
 from feedback.settings import DataSettings

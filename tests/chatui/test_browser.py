@@ -281,7 +281,7 @@ def test_keys_do_what_their_list_says(page, running: Running) -> None:
 
 
 def test_the_page_says_which_version_learned_a_correction(page, running: Running) -> None:
-    from feedback.learning import PairRow
+    from feedback.frozen import PairRow
     from feedback.schema import now
 
     store = running.app.store

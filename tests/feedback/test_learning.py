@@ -7,7 +7,7 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 
 from feedback.errors import BadInput, NotFound
-from feedback.learning import PairRow
+from feedback.frozen import PairRow
 from feedback.schema import RUN_ENDED, RUN_OPEN, TrainingPair, now
 from feedback.store import Store
 from tests.feedback.talk import exchange
