@@ -228,7 +228,11 @@ class Signal(Base):
 
 
 class Run(Base):
-    """One training attempt. Status: queued, building, training, evaluating, then one of RUN_ENDED."""
+    """One run. Status: queued, building, training, evaluating, then one of RUN_ENDED; `run_events` tells when.
+
+    `attempts` counts the processes that worked on it: one that was killed is taken up again by the next. Who wants it
+    ended is in `cancel_asked_by`; the run sees it at its next step.
+    """
 
     __tablename__ = "runs"
     id: Mapped[int] = mapped_column(primary_key=True)
@@ -239,9 +243,35 @@ class Run(Base):
     step: Mapped[int] = mapped_column(default=0)
     total: Mapped[int] = mapped_column(default=0)
     writer: Mapped[str]
+    attempts: Mapped[int] = mapped_column(default=1, server_default="1")
+    cancel_asked_by: Mapped[str | None]  # a person; SQLite cannot add a foreign key to a table that others refer to
     created_at: Mapped[datetime] = mapped_column(default=now)
     heartbeat_at: Mapped[datetime] = mapped_column(default=now)
     finished_at: Mapped[datetime | None]
+
+
+class RunEvent(Base):
+    """A run entered a state, or was taken up again (`reason` says so); append-only."""
+
+    __tablename__ = "run_events"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"), index=True)
+    status: Mapped[str]
+    reason: Mapped[str] = mapped_column(Text, default="")
+    created_at: Mapped[datetime] = mapped_column(default=now)
+
+
+class RunPoint(Base):
+    """One point of a run's curves. Name: loss (a step's), validation or general (an epoch's), in nats a token."""
+
+    __tablename__ = "run_points"
+    __table_args__ = (UniqueConstraint("run_id", "name", "step"),)
+    id: Mapped[int] = mapped_column(primary_key=True)
+    run_id: Mapped[int] = mapped_column(ForeignKey("runs.id"))
+    name: Mapped[str]
+    step: Mapped[int]
+    value: Mapped[float] = mapped_column(Float)
+    created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Dataset(Base):
@@ -317,6 +347,18 @@ class ModelVersion(Base):
     reason: Mapped[str] = mapped_column(Text, default="")
     metrics: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(default=now)
+    pruned_at: Mapped[datetime | None]  # its folder was deleted to free the disk; what it was stays known
+
+
+class Pin(Base):
+    """A person wants a version's folder kept, or no longer; append-only, the newest row of a version counts."""
+
+    __tablename__ = "pins"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    version: Mapped[int] = mapped_column(ForeignKey("model_versions.number"), index=True)
+    person_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    pinned: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(default=now)
 
 
 class Promotion(Base):
@@ -337,3 +379,37 @@ class PromotionShare(Base):
     promotion_id: Mapped[int] = mapped_column(ForeignKey("promotions.id"), primary_key=True)
     version: Mapped[int] = mapped_column(ForeignKey("model_versions.number"), primary_key=True)
     share: Mapped[float] = mapped_column(Float)
+
+
+class Trial(Base):
+    """A candidate serves a share of new conversations, beside what served before, until thumbs decide.
+
+    `rule` is fixed when it begins and never changed. `outcome` is promoted, withdrawn or ended (by a person, or by
+    another promotion), None while it goes on.
+    """
+
+    __tablename__ = "trials"
+    id: Mapped[int] = mapped_column(primary_key=True)
+    promotion_id: Mapped[int] = mapped_column(ForeignKey("promotions.id"), index=True)
+    candidate: Mapped[int] = mapped_column(ForeignKey("model_versions.number"))
+    against: Mapped[int] = mapped_column(ForeignKey("model_versions.number"))
+    share: Mapped[float] = mapped_column(Float)
+    rule: Mapped[dict[str, Any]]
+    person_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
+    created_at: Mapped[datetime] = mapped_column(default=now)
+    outcome: Mapped[str | None] = mapped_column(index=True)
+    reason: Mapped[str] = mapped_column(Text, default="")
+    figures: Mapped[dict[str, Any]] = mapped_column(default=dict)
+    ended_at: Mapped[datetime | None]
+
+
+class AskedReply(Base):
+    """A reply that was put before a reviewer to be rated. Why: uncertain, disputed, unlike or random.
+
+    Only of those asked at random may a rate of thumbs be read off.
+    """
+
+    __tablename__ = "asked_replies"
+    message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), primary_key=True)
+    why: Mapped[str]
+    created_at: Mapped[datetime] = mapped_column(default=now)
