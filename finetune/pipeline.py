@@ -33,6 +33,7 @@ from finetune.model import best_device, load_base, training_dtype, write_json
 from finetune.pairs import TrainingPair
 from finetune.schedule import require_feedback
 from finetune.settings import ScheduleSettings, TrainSettings
+from finetune.tracking import Tell, check_trackers, figures, quiet, reporting
 from finetune.train import Trained, train_adapter
 
 log = logging.getLogger("rapport.retrain")
@@ -66,14 +67,15 @@ def retrain(
 
     Anything else that goes wrong is written to the run as its reason, and raised as RunFailed.
     """
+    check_trackers(settings.report_to)
     with the_only_run(store, data):
         for left in data.versions_dir.glob(f"{CANDIDATE}*"):
             shutil.rmtree(left)  # of a run that died: whoever holds the lock is the only one
         check_base(data)
         require_feedback(store, None if force else schedule)
         run = _Run(store, data, settings)
-        with run.recorded():
-            return run.make()
+        with run.recorded(), reporting(settings, run.dir, run.id) as tell:
+            return run.make(tell)
 
 
 class _Run:
@@ -107,16 +109,17 @@ class _Run:
             log.removeHandler(handler)
             handler.close()
 
-    def make(self) -> Result:
-        """Build, train, evaluate; return what came of it."""
+    def make(self, tell: Tell = quiet) -> Result:
+        """Build, train, evaluate; return what came of it. `tell` is what trackers are told by."""
         write_json(self.dir / "settings.json", self.settings.model_dump())
         self._enter("building")
         self.store.add_base(ensure_base(self.data))
         sides, general = self._build()
-        candidate, trained = self._train(sides, general)
+        candidate, trained = self._train(sides, general, tell)
         self._enter("evaluating")
         serving = self.store.serving()
         verdict = self._evaluate(sides, candidate, serving)
+        tell(figures(verdict.verdict, verdict.reason, verdict.figures), trained.steps)
         return self._publish(candidate, verdict, trained, sides, serving)
 
     def _enter(self, status: str, **columns: Any) -> None:
@@ -146,11 +149,11 @@ class _Run:
         write(built.sides, self.dir / "dataset")
         write_json(self.dir / "rules.json", {"rule": rule, "counts": built.counts})
 
-    def _train(self, sides: Sides, general: tuple[Answer, ...]) -> tuple[Path, Trained]:
+    def _train(self, sides: Sides, general: tuple[Answer, ...], tell: Tell) -> tuple[Path, Trained]:
         """Train and write the candidate's folder under a temporary name."""
         self._enter("training")
         model, trained = train_adapter(
-            self._base, sides.train, sides.validation, general, self.settings, self.dir / "work", self._beat
+            self._base, sides.train, sides.validation, general, self.settings, self.dir / "work", self._beat, tell=tell
         )
         candidate = self.data.versions_dir / f"{CANDIDATE}{self.id}"
         shutil.rmtree(candidate, ignore_errors=True)
