@@ -32,11 +32,14 @@ def check_trackers(names: Sequence[str]) -> None:
 
 @contextmanager
 def reporting(settings: TrainSettings, folder: Path, run: int) -> Iterator[Tell]:
-    """Hand out what tells `settings.report_to` of a run in `folder`. Raises BadInput if one of them cannot begin.
+    """Hand out what tells `settings.report_to` of a run in `folder`.
 
-    What fails later is dropped with a line in the log: no curve is worth a run.
+    A tracker that fails, as where nobody has logged in or a server is gone, is dropped with a line in the log: no
+    curve is worth a run.
     """
-    trackers = [_begun(name, settings, folder, run) for name in settings.report_to]
+    trackers = [_tracker(name, settings, folder, run) for name in settings.report_to]
+    told = "\n".join(f"    {key} = {value}" for key, value in settings.model_dump(mode="json").items())
+    trackers = [tracker for tracker in trackers if _works(tracker, lambda one: _begin(one, told))]
 
     def tell(values: Mapping[str, Any], step: int) -> None:
         for tracker in list(trackers):
@@ -55,33 +58,28 @@ def figures(verdict: str, reason: str, measured: Mapping[str, Any]) -> dict[str,
     return {"gate/verdict": verdict, "gate/reason": reason, **_flat("gate", measured)}
 
 
-def _begun(name: str, settings: TrainSettings, folder: Path, run: int) -> Any:
-    """Begin a tracker: TensorBoard under `folder`/tensorboard, the others as run `run` of the project rapport."""
+def _tracker(name: str, settings: TrainSettings, folder: Path, run: int) -> Any:
+    """Make a tracker: TensorBoard in `folder`/tensorboard, the others as run `run` of the project rapport."""
     from accelerate import PartialState
     from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
     PartialState()  # accelerate's trackers ask it which process this is
-    told = settings.model_dump(mode="json")
-    try:
-        if name == "tensorboard":
-            tracker = LOGGER_TYPE_TO_CLASS[name]("tensorboard", folder)
-        else:
-            more = {"dir": str(folder)} if name == "wandb" else {}
-            tracker = LOGGER_TYPE_TO_CLASS[name](_PROJECT, name=f"run-{run}", config=told, **more)
-        tracker.start()
-        if name == "tensorboard":
-            tracker.log({"settings": "\n".join(f"    {key} = {value}" for key, value in told.items())}, step=0)
-    # A stranger's package begins here, and may raise anything; W&B does where nobody has logged in.
-    except Exception as error:
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
-        raise BadInput(f"--report-to {name!r} cannot begin: {reason}; set it up, or leave it out.") from error
-    return tracker
+    if name == "tensorboard":
+        return LOGGER_TYPE_TO_CLASS[name](name, folder)
+    more = {"dir": str(folder)} if name == "wandb" else {}
+    return LOGGER_TYPE_TO_CLASS[name](_PROJECT, name=f"run-{run}", config=settings.model_dump(mode="json"), **more)
+
+
+def _begin(tracker: Any, settings: str) -> None:
+    tracker.start()
+    if tracker.name == "tensorboard":  # the others have the settings as what they call a config
+        tracker.log({"settings": settings}, step=0)
 
 
 def _works(tracker: Any, use: Callable[[Any], None]) -> bool:
     try:
         use(tracker)
-    # As in _begun; a server that is gone must not end a run.
+    # A stranger's package: it may raise anything, and must not end a run.
     except Exception:
         log.exception("Nothing more is reported to %s.", tracker.name)
         return False
