@@ -31,6 +31,7 @@ class Spread:
     def __init__(self, index: int = 0, count: int = 1, meeting: Any = None):
         """Be process `index` of `count`; `meeting` is the group in which they agree, None once they have parted."""
         self.index, self.count, self._meeting, self._told = index, count, meeting, False
+        self.hears = True  # False where others may be in the middle of a pass that takes this process too
 
     @property
     def main(self) -> bool:
@@ -83,12 +84,12 @@ class Spread:
         dist.destroy_process_group()
 
     def failed(self, reason: str) -> None:
-        """Tell the others, wherever they are, that this process ends; nothing if they have parted or know.
+        """Tell the others that this process ends; nothing if they have parted, know, or find out by its absence.
 
         It returns when all have met, so that a launcher which kills the others for one that failed leaves them the
         time to say why.
         """
-        if self._meeting is None:
+        if self._meeting is None or not self.hears:
             return
         if not self._told:
             with suppress(Ended):

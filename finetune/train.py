@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from feedback.errors import RapportError
-from finetune import checkpoints, methods, objectives
+from finetune import checkpoints, methods, objectives, shard
 from finetune import perturbations as perturb
 from finetune.batches import PairRows, deal, pad, parts
 from finetune.best import better, mean
@@ -136,6 +136,9 @@ class _Training:
         spared = _WATCHED if len(general) >= _WATCH_FROM else 0
         self.watched, general = general[:spared], general[spared:]
         self.keep = general if settings.keep_weight else []
+        self.sharded = shard.is_asked_for(self.spread)
+        if self.sharded:
+            shard.shard(loaded.model, settings.method, self.spread)
         torch.manual_seed(settings.seed)
         with torch.no_grad():  # before anything is added to the base
             self.model = loaded.model
@@ -271,9 +274,8 @@ class _Training:
         done = 0.0
         for picked, batch in self._batches(rows) if whole else ():
             if likely:
-                batch["likely"], batch["chances"] = (
-                    torch.cat(p) for p in zip(*(likely[i] for i in picked), strict=True)
-                )
+                said = [likely[i] for i in picked] or [(likely[0][0][:0], likely[0][1][:0])]
+                batch["likely"], batch["chances"] = (torch.cat(part) for part in zip(*said, strict=True))
             inputs = self._disturbed(batch) if disturbed else {}
             loss = self._sum(batch, losses, inputs) * (scale / whole)
             torch.autograd.backward(loss)
@@ -333,12 +335,18 @@ class _Training:
         return {"inputs_embeds": read}
 
     def _batches(self, rows: Sequence[Encoded]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Yield this process's share of the rows, batch by batch: their places among all, and tensors."""
+        """Yield this process's share of the rows, batch by batch: their places among all, and tensors.
+
+        Where the model is divided, one that has fewer batches than another gets some of one row, which is nobody's.
+        """
         lengths = [len(row.ids) for row in rows]
-        mine = deal(lengths, self.spread.count)[self.spread.index]
-        for part in parts([lengths[i] for i in mine], self.device.type):
-            picked = [mine[i] for i in part]
-            batch = pad([rows[i] for i in picked], self.filler)
+        hands = deal(lengths, self.spread.count)
+        passes_of = [parts([lengths[i] for i in hand], self.device.type) for hand in hands]
+        mine = [[hands[self.spread.index][i] for i in part] for part in passes_of[self.spread.index]]
+        if self.sharded:
+            mine += [[]] * (max(map(len, passes_of)) - len(mine))
+        for picked in mine:
+            batch = pad([rows[i] for i in picked] or [Encoded([self.filler], [IGNORED], [0.0])], self.filler)
             yield picked, {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _likely(self, rows: Sequence[Encoded]) -> list[tuple[Tensor, Tensor]]:
@@ -347,7 +355,7 @@ class _Training:
         for picked, batch in self._batches(rows):
             counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
             logits = torch.split(reply_logits(self.model, batch)[0], counts)
-            for i, part in zip(picked, logits, strict=True):
+            for i, part in zip(picked, logits, strict=False):
                 ids, chances = objectives.likely_tokens(part)
                 made[i] = ids.cpu(), chances.cpu()
         return [(ids.to(self.device), chances.to(self.device)) for ids, chances in self._of_all(made)]
@@ -359,7 +367,7 @@ class _Training:
             logits, tokens = reply_logits(self.model, batch)
             counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
             each = torch.split(objectives.mle(logits, tokens), counts)
-            losses |= {i: float(part.mean()) for i, part in zip(picked, each, strict=True)}
+            losses |= {i: float(part.mean()) for i, part in zip(picked, each, strict=False)}
         return self._of_all(losses)
 
     def _of_all(self, found: Mapping[int, _Found]) -> list[_Found]:
