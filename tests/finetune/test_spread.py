@@ -13,11 +13,14 @@ from typing import Any
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 
 from feedback.errors import RapportError
 from feedback.settings import DataSettings, as_arguments
 from feedback.store import Store
+from finetune import follow
+from finetune.__main__ import main
 from finetune.batches import deal
 from finetune.general import Answer
 from finetune.methods import MethodRefuses
@@ -32,7 +35,20 @@ from tests.processes import ROOT, free_port
 
 
 def fork(count: int, act: Callable[[Spread], Any]) -> list[Any]:
-    """Have processes do `act`; return what each did: its value, "name: text" of an error, or minus its signal."""
+    """Have processes that stand together do `act`; return what each did, as `forked` does."""
+
+    def stand_together(_: int) -> Any:
+        with together() as spread:
+            return act(spread)
+
+    return forked(count, stand_together)
+
+
+def forked(count: int, act: Callable[[int], Any]) -> list[Any]:
+    """Have processes do `act` with their index.
+
+    Returns what each did: its value, "name: text" of an error, or minus the signal that killed it.
+    """
     port, context = free_port(), multiprocessing.get_context("fork")
     told = [context.SimpleQueue() for _ in range(count)]
 
@@ -42,14 +58,12 @@ def fork(count: int, act: Callable[[Spread], Any]) -> list[Any]:
         os.environ.update({name: str(value) for name, value in where.items()})
         os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port), OMP_NUM_THREADS="1")
         try:
-            with together() as spread:
-                value = act(spread)
-            told[index].put(value)
+            told[index].put(act(index))
         except Exception as error:  # noqa: BLE001
             told[index].put(f"{type(error).__name__}: {error}")
         os._exit(0)  # nothing of the test runner's is to be tidied up twice
 
-    processes = [context.Process(target=be, args=(index,)) for index in range(count)]
+    processes = [context.Process(target=be, args=(index,), daemon=True) for index in range(count)]
     for process in processes:
         process.start()
     for process in processes:
@@ -99,6 +113,18 @@ def test_a_process_that_is_killed_ends_the_others() -> None:
     assert killed == -signal.SIGKILL
     assert first == "Ended: A process of this run is gone, so process 0 of 3 ends too."
     assert third.startswith("Ended: A process of this run is gone")
+
+
+def test_who_waits_for_a_process_in_the_middle_of_a_pass_ends_with_it() -> None:
+    def act(spread: Spread) -> None:
+        spread.hears = False
+        if spread.main:
+            raise RapportError("cancelled.")
+        torch.distributed.all_reduce(torch.ones(1))
+
+    cancelled, other = fork(2, act)
+    assert cancelled == "RapportError: cancelled."
+    assert other.startswith(("RuntimeError", "DistBackendError", "DistNetworkError")), other
 
 
 def test_the_main_process_that_ends_without_training_leaves_nobody_waiting() -> None:
@@ -226,6 +252,37 @@ def test_rows_are_dealt_out_whole_and_evenly() -> None:
     assert sorted(index for hand in hands for index in hand) == list(range(6))
     assert [sum([500, 10, 490, 30, 20, 10][i] for i in hand) for hand in hands] == [530, 530]
     assert deal([5], 3) == [[0], [], []]
+
+
+def retrained(data: DataSettings, *arguments: str) -> list[int]:
+    """Run `python -m finetune retrain` in two processes; return their exit codes."""
+    arguments = ("retrain", f"--data-dir={data.data_dir}", f"--base-model={data.base_model}", *arguments)
+    return forked(2, lambda _: main(list(arguments)))
+
+
+def test_too_little_feedback_ends_all_processes(store: Store, data: DataSettings) -> None:
+    assert retrained(data) == [4, 0]
+    assert store.runs() == []
+
+
+def test_a_run_elsewhere_ends_all_processes(store: Store, data: DataSettings) -> None:
+    teach(store, 12)
+    with FileLock(data.lock_file):
+        assert retrained(data) == [75, 0]
+
+
+def test_another_process_that_fails_is_the_reason_why_the_run_did(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("the other GPU is full")
+
+    monkeypatch.setattr(follow, "load_base", no_memory)
+    teach(store, 12)
+    assert retrained(data, "--force") == [1, "OutOfMemoryError: the other GPU is full"]
+    (run,) = store.runs()
+    assert (run.status, run.reason) == ("failed", "Process 1 of 2 ended the run: the other GPU is full")
+    assert not list(data.versions_dir.glob("*"))
 
 
 def launch(data: DataSettings, *arguments: str) -> subprocess.CompletedProcess[str]:
