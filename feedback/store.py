@@ -6,6 +6,7 @@ writes.
 
 from typing import Self
 
+from feedback.asking import Asking
 from feedback.comparisons import Comparisons
 from feedback.conversations import Conversations
 from feedback.database import Database
@@ -31,6 +32,7 @@ class Store(
     Ratings,
     Harvest,
     Reviews,
+    Asking,
     Runs,
     Datasets,
     Versions,
