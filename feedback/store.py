@@ -19,6 +19,7 @@ from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
+from feedback.tally import Tallies
 from feedback.turns import Turns
 from feedback.versions import Versions
 
@@ -33,6 +34,7 @@ class Store(
     Harvest,
     Reviews,
     Asking,
+    Tallies,
     Runs,
     Datasets,
     Versions,
