@@ -49,7 +49,7 @@ class ReviewHandlers:
         kind = look.get("kind") or KINDS[0]
         try:
             found = self.ask(queue_of)(self.store, kind, look, 1 if kind == ASK else _AT_ONCE)
-            choices = self.ask(self.store.review_choices)()
+            choices = _NO_CHOICES if kind == ASK else self.ask(self.store.review_choices)()
         except gr.Error as error:
             found, choices = {"items": [], "counts": dict.fromkeys(KINDS, 0)}, _NO_CHOICES
             problem = problem or sentence(error)
@@ -59,16 +59,17 @@ class ReviewHandlers:
 def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int) -> dict[str, Any]:
     """Return a reviewer's queue and the counts of every kind as plain values. Raises BadInput.
 
-    What is asked about is chosen without regard to filters, and remembered as put before somebody; `held` of the look
-    names what the reviewer was given already.
+    What is asked about (ASK) is chosen without regard to filters and remembered as put before somebody; `held` of the
+    look names what the reviewer was given already. Beside it there is no count, but the `rate` of good replies.
     """
     wanted = wanted_of(look)
+    more: dict[str, Any]
     if kind == ASK:
         items, more = store.put_asked(look.get("held") or (), limit), {"rate": asdict(store.random_rate())}
     else:
-        items, more = store.review_queue(kind, wanted, look.get("skipped") or (), limit), {}
-    drawn = [{**asdict(item), "created_at": item.created_at.isoformat()} for item in items]
-    return {"items": drawn, "counts": store.review_counts(wanted), **more}
+        items = store.review_queue(kind, wanted, look.get("skipped") or (), limit)
+        more = {"counts": store.review_counts(wanted)}
+    return {"items": [{**asdict(item), "created_at": item.created_at.isoformat()} for item in items], **more}
 
 
 def wanted_of(look: dict[str, Any]) -> ReviewFilter:

@@ -22,7 +22,7 @@ from feedback.messages import in_batches
 from feedback.ratings import newest_corrections, put_rating, ratable
 from feedback.records import RandomRate, ReviewItem
 from feedback.reviews import review_items
-from feedback.schema import LOCAL, AskedReply, Conversation, Correction, Message, Rating, RatingEvent
+from feedback.schema import LOCAL, AskedReply, Correction, Message, Rating, RatingEvent
 from feedback.sessions import Sessions
 from feedback.statistics import wilson
 
@@ -63,8 +63,7 @@ class Asking(Sessions):
         """
         with self.reading() as session:
             asked = select(Message.id).join(AskedReply, AskedReply.message_id == Message.id)
-            asked = asked.join(Conversation, Conversation.id == Message.conversation_id).where(*unrated())
-            still = set(session.scalars(asked.where(Message.id.in_(list(held)[:_HELD]))))
+            still = set(session.scalars(asked.where(Message.id.in_(list(held)[:_HELD]), *unrated())))
         given = [message_id for message_id in dict.fromkeys(held) if message_id in still]
         while len(given) < limit and (ask := self._next()) is not None:
             if self._put(ask):
@@ -111,10 +110,10 @@ class Asking(Sessions):
 
     def _put(self, ask: Ask) -> bool:
         """Remember that a reply is put before somebody; False where it was, or was rated since it was chosen."""
-        wanted = select(Message.id).join(Conversation, Conversation.id == Message.conversation_id)
+        wanted = select(Message.id).where(Message.id == ask.message_id, *unrated())
         try:
             with self.writing() as session:
-                if session.scalar(wanted.where(Message.id == ask.message_id, *unrated())) is None:
+                if session.scalar(wanted) is None:
                     return False
                 session.add(AskedReply(message_id=ask.message_id, why=ask.why))
         except IntegrityError:  # it was put before somebody meanwhile, by another process

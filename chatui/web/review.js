@@ -1,6 +1,6 @@
-// The reviewer's queue, one reply at a time: props.value = {look, problem, choices: {versions, raters, reasons}, counts: {kind: n},
+// The reviewer's queue, one reply at a time: props.value = {look, problem, choices: {versions, raters, reasons}, counts: {kind: n}?,
 // items: [{message_id, question, content, version, created_at, thumbs: [{rater, value, reasons, comment}], correction,
-// signals, why}], rate: {asked, answered, up, low, high}}. What is looked for lives here and travels with every event; so does
+// signals, why}], rate?: {asked, answered, up, low, high}}. What is looked for lives here and travels with every event; so does
 // what was skipped, and of the kind `ask` what is in hand: nobody is given a reply of it a second time.
 const look = { kind: 'unrated', version: '', rater: '', reason: '', since: '', until: '', skipped: [], held: JSON.parse(sessionStorage.getItem('rp-held') ?? '[]') };
 const ASK = 'ask', KINDS = [ASK, 'unrated', 'doubtful', 'disputed', 'corrected'];
@@ -10,6 +10,7 @@ let draft = null; // a correction on its way: {id, text}; a refusal loses no tex
 let asking = null; // becomes part of `done` with the answer: what was refused is not undone
 const box = make('div', 'rp-review');
 element.appendChild(box);
+let counts = {}; // as last told: nothing is counted while replies are asked about
 let editing = false, busyUntil = 0; // should an answer not come: after 3 s keys work again
 
 function make(tag, className, text) {
@@ -99,7 +100,7 @@ function kinds(value) {
   const row = make('div', 'rp-kinds');
   for (const kind of KINDS) {
     const tab = make('button', 'rp-kind', rpWord('kind_' + kind));
-    if (kind !== ASK) tab.append(make('i', '', value.counts[kind]));
+    if (kind !== ASK) tab.append(make('i', '', counts[kind] ?? ''));
     tab.title = rpWord('kind_' + kind + '_about');
     tab.setAttribute('aria-pressed', look.kind === kind);
     tab.onclick = () => { look.kind = kind; look.skipped = []; ask('look', {}); };
@@ -175,6 +176,7 @@ function problem(text) {
 
 function answered() {
   busyUntil = 0;
+  counts = props.value?.counts ?? counts;
   if (props.value?.rate) {
     look.held = items().map((item) => item.message_id);
     sessionStorage.setItem('rp-held', JSON.stringify(look.held)); // a reload gives them back
