@@ -145,7 +145,7 @@ def test_a_thumb_is_taken_only_for_what_was_asked_about(store: Store) -> None:
 
 
 def test_the_share_of_thumbs_up_is_that_of_the_random_ones_alone(store: Store) -> None:
-    filled(store, 36)
+    filled(store, 24)
     while items := store.put_asked():
         assert len(items) == 1
     chosen = [message_id for message_id, why in asked_of(store).items() if why != RANDOM]

@@ -88,13 +88,13 @@ def test_the_random_fifth_tells_the_share_of_thumbs_up_and_the_whole_batch_does_
 
 def test_over_many_records_the_random_fifths_interval_covers_the_truth_as_often_as_it_says() -> None:
     covered = 0
-    for seed in range(2, 22):
+    for seed in range(2, 14):
         made = world(500, seed)
         asks, thumbs = rounds(made, 8, seed)
         random = [thumbs[ask.message_id].up for ask in asks if ask.why == RANDOM]
         low, high = wilson(sum(random), len(random))
         covered += low <= TRUTH <= high
-    assert covered >= 15  # of 20; a 90 % interval would miss more often in one of 90 such tests
+    assert covered >= 9  # of 12; a 90 % interval would miss more often in one of 40 such tests
 
 
 def text(name: str, content: str, conversation: str = "", version: int | None = 0, question: str = "why") -> Text:
@@ -191,3 +191,10 @@ def test_words_of_languages_without_spaces_are_pairs_of_characters() -> None:
 def test_nothing_to_choose_from_is_no_error() -> None:
     assert choose(Learnt([]), [], [], 10) == []
     assert [ask.why for ask in choose(Learnt([]), [], [text("x", "hello")], 10)] == [RANDOM]
+
+
+def test_what_is_set_apart_is_left_to_chance() -> None:
+    kept = next(name for name in FILLING if set_apart(name))
+    (other,) = guided("a")
+    pool = [text(kept, "comets orbit beyond planets"), text(other, "bread rises in a warm oven")]
+    assert [ask.message_id for ask in choose(Learnt([]), pool, [], 10)] == [other]
