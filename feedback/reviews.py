@@ -1,7 +1,7 @@
 """Verbs on reviews: the queue of replies that a reviewer should look at, and the verdict on each."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,7 @@ from feedback.schema import LOCAL, Conversation, Correction, Message, Rating, Re
 from feedback.sessions import Sessions
 
 KINDS = ("unrated", "doubtful", "disputed", "corrected")
+ASK = "ask"  # the queue beside them that chooses by itself: see asking.py
 
 
 @dataclass(frozen=True)
@@ -69,7 +70,7 @@ class Reviews(Sessions):
             if leave_out:
                 query = query.where(Message.id.not_in(list(leave_out)[:500]))
             order = query.order_by(Message.created_at.desc(), Message.id).limit(limit)
-            return _items(session, list(session.scalars(order)))
+            return review_items(session, list(session.scalars(order)))
 
     def review_counts(self, wanted: ReviewFilter | None = None) -> dict[str, int]:
         """Count what waits for a verdict, by kind; a reply may be of several kinds."""
@@ -148,7 +149,7 @@ def _settles() -> ColumnElement[bool]:
 
 def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
     if kind not in KINDS:
-        raise BadInput(f"The kind {kind!r} is not known; {', '.join(KINDS)} are.")
+        raise BadInput(f"The kind {kind!r} is not known; {', '.join((ASK, *KINDS))} are.")
     judged = exists().where(
         Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict.is_not(None), _settles()
     )
@@ -204,7 +205,10 @@ def _narrowed(wanted: ReviewFilter) -> Iterable[ColumnElement[bool]]:
         yield Message.created_at < wanted.until
 
 
-def _items(session: Session, messages: Sequence[Message]) -> list[ReviewItem]:
+def review_items(
+    session: Session, messages: Sequence[Message], why: Mapping[str, str] | None = None
+) -> list[ReviewItem]:
+    """Tell replies as a reviewer sees them; `why` maps those that are asked about to the reason."""
     ids = [m.id for m in messages]
     replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
     corrections = current_corrections(session, ids)
@@ -230,6 +234,7 @@ def _items(session: Session, messages: Sequence[Message]) -> list[ReviewItem]:
             signals=tuple(
                 sorted({*signals.get(m.id, ()), *(k for k in signals.get(m.parent_id or "", ()) if k == "edited")})
             ),
+            why=(why or {}).get(m.id, ""),
         )
         for m in messages
     ]

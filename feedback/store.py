@@ -6,6 +6,7 @@ writes.
 
 from typing import Self
 
+from feedback.asking import Asking
 from feedback.comparisons import Comparisons
 from feedback.computing import Computing
 from feedback.conversations import Conversations
@@ -21,6 +22,7 @@ from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
+from feedback.tally import Tallies
 from feedback.turns import Turns
 from feedback.versions import Versions
 
@@ -34,6 +36,8 @@ class Store(
     Ratings,
     Harvest,
     Reviews,
+    Asking,
+    Tallies,
     Runs,
     Diaries,
     Computing,
