@@ -12,10 +12,12 @@ from feedback.database import Database
 from feedback.exchange import Exchange
 from feedback.frozen import Datasets
 from feedback.harvest import Harvest
+from feedback.lineage import Lineage
 from feedback.permission import Permissions
 from feedback.personas import Personas
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
+from feedback.revocation import Revocations
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
@@ -34,6 +36,8 @@ class Store(
     Runs,
     Datasets,
     Versions,
+    Lineage,
+    Revocations,
     Exchange,
 ):
     """The record of one data dir (or one database)."""
