@@ -8,6 +8,7 @@ from typing import Self
 
 from feedback.comparisons import Comparisons
 from feedback.conversations import Conversations
+from feedback.counting import Counting
 from feedback.database import Database
 from feedback.exchange import Exchange
 from feedback.frozen import Datasets
@@ -31,6 +32,7 @@ class Store(
     Turns,
     Comparisons,
     Ratings,
+    Counting,
     Harvest,
     Reviews,
     Runs,
