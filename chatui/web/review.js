@@ -84,7 +84,8 @@ function kinds(value) {
   const row = make('div', 'rp-kinds');
   for (const kind of KINDS) {
     const tab = make('button', 'rp-kind', rpWord('kind_' + kind));
-    tab.append(make('i', '', value.counts[kind]));
+    const waiting = value.counts[kind]; // counted as far as 1000
+    tab.append(make('i', '', waiting < 1000 ? waiting : '1000+'));
     tab.title = rpWord('kind_' + kind + '_about');
     tab.setAttribute('aria-pressed', look.kind === kind);
     tab.onclick = () => { look.kind = kind; look.skipped = []; ask('look', {}); };
