@@ -195,6 +195,8 @@ def main(arguments: list[str] | None = None) -> int:
         found = _STEPS[given.step](given.folder, *given.numbers)
         print(json.dumps({**found, "peak, MiB": _peak_mib()}))
         return 0
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
     if given.folder:
         given.folder.mkdir(parents=True, exist_ok=True)
         return report(figures(given.folder, given.messages, given.ratings, given.new), given.json)
