@@ -10,16 +10,19 @@ from feedback.asking import Asking
 from feedback.comparisons import Comparisons
 from feedback.computing import Computing
 from feedback.conversations import Conversations
+from feedback.counting import Counting
 from feedback.database import Database
 from feedback.diary import Diaries
 from feedback.exchange import Exchange
 from feedback.frozen import Datasets
 from feedback.harvest import Harvest
+from feedback.lineage import Lineage
 from feedback.permission import Permissions
 from feedback.personas import Personas
 from feedback.pruning import Pruning
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
+from feedback.revocation import Revocations
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
 from feedback.tally import Tallies
@@ -34,6 +37,7 @@ class Store(
     Turns,
     Comparisons,
     Ratings,
+    Counting,
     Harvest,
     Reviews,
     Asking,
@@ -44,6 +48,8 @@ class Store(
     Datasets,
     Versions,
     Pruning,
+    Lineage,
+    Revocations,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

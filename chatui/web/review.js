@@ -100,7 +100,10 @@ function kinds(value) {
   const row = make('div', 'rp-kinds');
   for (const kind of KINDS) {
     const tab = make('button', 'rp-kind', rpWord('kind_' + kind));
-    if (kind !== ASK) tab.append(make('i', '', counts[kind] ?? ''));
+    if (kind !== ASK) {
+      const waiting = counts[kind] ?? 0; // counted as far as 1000
+      tab.append(make('i', '', waiting < 1000 ? waiting : '1000+'));
+    }
     tab.title = rpWord('kind_' + kind + '_about');
     tab.setAttribute('aria-pressed', look.kind === kind);
     tab.onclick = () => { look.kind = kind; look.skipped = []; ask('look', {}); };

@@ -84,9 +84,13 @@ def upgrade() -> None:
     op.add_column("model_versions", sa.Column("pruned_at", feedback.schema.UtcTime(), nullable=True))
     op.add_column("runs", sa.Column("attempts", sa.Integer(), nullable=False, server_default="1"))
     op.add_column("runs", sa.Column("cancel_asked_by", sa.String(), nullable=True))
+    for column in ("status", "created_at"):
+        op.create_index(op.f(f"ix_messages_role_{column}"), "messages", ["role", column])
 
 
 def downgrade() -> None:
+    for column in ("created_at", "status"):
+        op.drop_index(op.f(f"ix_messages_role_{column}"), "messages")
     op.drop_column("runs", "cancel_asked_by")
     op.drop_column("runs", "attempts")
     op.drop_column("model_versions", "pruned_at")
