@@ -130,7 +130,7 @@ def test_a_failure_is_written_to_the_run_and_leaves_no_version(
 ) -> None:
     teach(store, 12)
 
-    def broken(*args: object) -> None:
+    def broken(*args: object, **more: object) -> None:
         raise RuntimeError("the disk is on fire")
 
     monkeypatch.setattr(pipeline, "train_adapter", broken)
