@@ -12,6 +12,7 @@ from feedback.database import Database
 from feedback.exchange import Exchange
 from feedback.frozen import Datasets
 from feedback.harvest import Harvest
+from feedback.insight import Insight
 from feedback.permission import Permissions
 from feedback.personas import Personas
 from feedback.ratings import Ratings, person
@@ -31,6 +32,7 @@ class Store(
     Ratings,
     Harvest,
     Reviews,
+    Insight,
     Runs,
     Datasets,
     Versions,
