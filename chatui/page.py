@@ -1,5 +1,6 @@
 """Assembles the page: one file per tab, and the endpoints."""
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +16,8 @@ from chatui.settings import ChatSettings
 from chatui.words import words
 
 _TICK_S = 1.5
+# Gradio looks for it on the disk at every update of every reply; nothing here draws with it.
+sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]
 
 
 def build_page(handlers: Handlers, api: Api) -> gr.Blocks:

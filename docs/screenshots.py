@@ -83,10 +83,12 @@ def compare(store: Store) -> None:
 def fill_runs(store: Store, versions_dir: Path, model: Path) -> None:
     """Write runs and versions as a few weeks leave them, and one under way."""
     told = (
-        ("refused", "Not enough evidence: +0.21 nats a token better (90 % interval -0.09 to +0.51, "
-         "4 replies of 4 conversations); about 31 more conversations with a correction or a thumb up are needed."),
-        ("promoted", "Better on held-out conversations: +1.51 nats a token better (90 % interval +0.60 to +2.42, "
-         "6 replies of 6 conversations); general loss +0.08."),
+        ("refused", "Not enough evidence on held-out corrections: +0.06 in the likelihood of a token (90 % interval "
+         "-0.03 to +0.15, 4 replies of 4 conversations; +0.21 nats a token); about 31 more conversations with a "
+         "correction are needed."),
+        ("promoted", "Better on held-out corrections: +0.31 in the likelihood of a token (90 % interval +0.14 to "
+         "+0.48, 6 replies of 6 conversations; +1.51 nats a token). General loss +0.08, divergence 0.11; no "
+         "bound broken."),
     )  # fmt: skip
     for number, (verdict, reason) in enumerate(told, 1):
         run = store.open_run({})

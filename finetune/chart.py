@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 _NAMES = {
+    "correction_likelihood": "corrections, likelihood of a token",
     "correction_loss": "corrections, nats a token",
     "liked_loss": "liked replies, nats a token",
     "chosen_loss": "chosen replies, nats a token",

@@ -16,7 +16,7 @@ from finetune.measures import VersionFigures
 from finetune.pairs import HELD_OUT_SHARE, TrainingPair
 from finetune.settings import GateSettings
 
-SCHEMA = 2  # of the figures; 1 held the improvement and the general rise alone
+SCHEMA = 3  # of the figures; 2 decided by correction_loss, 1 held the improvement and the general rise alone
 DIVERGED = "Training diverged: the candidate gives no finite figures; try a lower --learning-rate."
 FEWEST = 3  # held-out conversations; below that no test can tell
 
@@ -43,10 +43,10 @@ class Compared:
 def gate(compared: Compared, settings: GateSettings, usable_conversations: int) -> Verdict:
     """Decide on a candidate. A bound that is broken decides, then the evidence that it is better.
 
-    Better means on held-out corrections, by their loss; where fewer than three conversations hold one, by the margin
-    between the replies people liked and those they did not. The loss of liked replies alone shows nothing: they are
-    the model's own, and one that has only grown surer of itself finds them likelier. `usable_conversations` are those
-    that could be learned from, held out or not.
+    Better means on held-out corrections, by the likelihood of their tokens; where fewer than three conversations hold
+    one, by the margin between the replies people liked and those they did not. The loss of liked replies alone shows
+    nothing: they are the model's own, and one that has only grown surer of itself finds them likelier.
+    `usable_conversations` are those that could be learned from, held out or not.
     """
     pairs = compared.pairs
     versions = {name: getattr(compared, name) for name in ("base", "serving", "candidate")}
@@ -101,12 +101,12 @@ def finite(figures: Any) -> Any:
 def _deciding(pairs: Sequence[TrainingPair]) -> str:
     """Name the change that decides, by what there is and never by how it came out."""
     corrected = {pair.conversation_id for pair in pairs if pair.kind == "correction"}
-    return "margin" if len(corrected) < FEWEST <= min(rated_conversations(pairs)) else "correction_loss"
+    return "margin" if len(corrected) < FEWEST <= min(rated_conversations(pairs)) else "correction_likelihood"
 
 
 def _decide(pairs: Sequence[TrainingPair], decides: str, changed: dict[str, Estimate], usable: int) -> tuple[str, str]:
-    found = changed.get(decides)
-    wanted = "a correction" if decides == "correction_loss" else "a thumb up or down"
+    found, by_corrections = changed.get(decides), decides == "correction_likelihood"
+    wanted = "a correction" if by_corrections else "a thumb up or down"
     if found is None or found.clusters < FEWEST:
         held = found.clusters if found else 0
         everyone = len({pair.conversation_id for pair in pairs})
@@ -116,10 +116,14 @@ def _decide(pairs: Sequence[TrainingPair], decides: str, changed: dict[str, Esti
             f"Not enough evidence: held-out conversations with a correction: {held}, too few to tell; about {more:,} "
             "more conversations with a correction are needed, or with thumbs both up and down."
         )
-    where = "on held-out corrections" if decides == "correction_loss" else "at telling liked replies from disliked ones"
+    if by_corrections:
+        where, unit = "on held-out corrections", "in the likelihood of a token"
+        loss = f"; {changed['correction_loss'].mean:+.2f} nats a token"
+    else:
+        where, unit, loss = "at telling liked replies from disliked ones", "nats a token better", ""
     shown = (
-        f"{found.mean:+.2f} nats a token better (90 % interval {found.low:+.2f} to {found.high:+.2f}, "
-        f"{found.n} {'replies' if decides == 'correction_loss' else 'rated'} of {found.clusters} conversations)"
+        f"{found.mean:+.2f} {unit} (90 % interval {found.low:+.2f} to {found.high:+.2f}, "
+        f"{found.n} {'replies' if by_corrections else 'rated'} of {found.clusters} conversations{loss})"
     )
     if found.low > 0:
         return "promoted", f"Better {where}: {shown}."

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 
 from feedback.statistics import Estimate, area_under_curve, clustered, clustered_mean, wilson
+from finetune.likelihood import Score
 from finetune.measures import ReplyFigures, VersionFigures, own_pairs
 from finetune.pairs import TrainingPair
 
@@ -35,6 +36,7 @@ class Reward:
 def values(pairs: Sequence[TrainingPair], base: VersionFigures, ours: VersionFigures) -> dict[str, Estimate]:
     """Return a version's figures by name, see docs/gate.md; one that nothing held out tells of is left out."""
     found = {f"{name}_loss": _losses(pairs, ours, kinds) for name, kinds in SOURCES.items()}
+    found["correction_likelihood"] = _of_corrections(pairs, [_likelihood(score) for score in ours.scores])
     found["specific"] = _specific(pairs, _closeness(ours))
     found["end_loss"] = _end_losses(pairs, ours)
     found |= _rated(pairs, base, ours)
@@ -59,6 +61,8 @@ def changes(
         places = [n for n, pair in enumerate(pairs) if pair.good and pair.kind in kinds]
         gains = [before.scores[n].loss - after.scores[n].loss for n in places]
         found[f"{name}_loss"] = clustered_mean(gains, [pairs[n].conversation_id for n in places])
+    gains = [_likelihood(b) - _likelihood(a) for a, b in zip(before.scores, after.scores, strict=True)]
+    found["correction_likelihood"] = _of_corrections(pairs, gains)
     both = list(zip(_closeness(before), _closeness(after), strict=True))
     known = [None if was is None or now is None else (was, now) for was, now in both]
     found["specific"] = _specific(pairs, [None if pair is None else pair[1] - pair[0] for pair in known])
@@ -90,6 +94,20 @@ def _is_rated(pair: TrainingPair) -> bool:
 def _losses(pairs: Sequence[TrainingPair], ours: VersionFigures, kinds: Sequence[str]) -> Estimate:
     places = [n for n, pair in enumerate(pairs) if pair.good and pair.kind in kinds]
     return clustered_mean([ours.scores[n].loss for n in places], [pairs[n].conversation_id for n in places])
+
+
+def _likelihood(score: Score) -> float:
+    """Return the geometric mean of the likelihoods of a reply's tokens, exp(-loss): 1 over its perplexity.
+
+    Between 0 and 1, so that no single conversation outweighs the others: a wrong answer that has only grown surer of
+    itself, where neither version would have said the right one, loses next to nothing by it.
+    """
+    return math.exp(-score.loss)
+
+
+def _of_corrections(pairs: Sequence[TrainingPair], each: Sequence[float]) -> Estimate:
+    places = [n for n, pair in enumerate(pairs) if pair.kind == "correction"]
+    return clustered_mean([each[n] for n in places], [pairs[n].conversation_id for n in places])
 
 
 def _closeness(ours: VersionFigures) -> list[float | None]:

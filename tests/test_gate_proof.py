@@ -70,7 +70,7 @@ def test_a_proof_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.Cap
     assert main([*options, "--most=1"]) in (0, 1)  # what a model of random weights learned is nobody's target
     first = json.loads(out.read_text())
     assert [(row["candidate"], row["sound"], row["mild"]) for row in first] == [("third-wrong-0", False, True)]
-    assert first[0]["figures"]["decided_by"] == "correction_loss"
+    assert first[0]["figures"]["decided_by"] == "correction_likelihood"
     capsys.readouterr()
     assert main([*options, "--most=0"]) in (0, 1)
     assert json.loads(out.read_text()) == first

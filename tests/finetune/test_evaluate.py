@@ -39,10 +39,11 @@ def test_clearly_better_is_promoted_with_its_figures() -> None:
     verdict = decide(*BETTER)
     assert verdict.verdict == "promoted"
     assert verdict.figures["held_out"] == {"pairs": 6, "conversations": 6, "kinds": {"correction": 6}}
-    assert verdict.figures["decided_by"] == "correction_loss"
-    assert verdict.figures["improvement"]["mean"] == pytest.approx(1.4166, abs=1e-3)
+    assert verdict.figures["decided_by"] == "correction_likelihood"
+    gains = [math.exp(-after) - math.exp(-before) for before, after in zip(*BETTER, strict=True)]
+    assert verdict.figures["improvement"]["mean"] == pytest.approx(sum(gains) / 6)
     assert verdict.figures["measures"]["correction_loss"]["serving"]["mean"] == pytest.approx(2.5167, abs=1e-3)
-    assert "+1.42 nats a token better" in verdict.reason
+    assert "+0.26 in the likelihood of a token" in verdict.reason and "+1.42 nats a token" in verdict.reason
     assert not any(bound["broken"] for bound in verdict.figures["bounds"])
 
 
@@ -54,6 +55,19 @@ def test_likelier_answers_to_other_questions_are_no_gain(mixed_up: int, verdict:
     judged = gate(Compared(pairs(6), before, before, after), GateSettings(), 48)
     assert judged.verdict == verdict
     assert ("It mixes up what it was taught" in judged.reason) == (verdict == "refused")
+
+
+def test_a_wrong_answer_that_grew_surer_outweighs_no_other_conversation() -> None:
+    """Two of six are about what nothing taught: neither version says it, one is only surer of something else."""
+    before = [3.0, 3.2, 2.8, 3.1, 2.9, 3.0]
+    verdict = decide(before, [0.5, 0.6, 0.4, 0.7, 5.4, 5.0])
+    assert verdict.figures["changes"]["correction_loss"]["low"] < 0, "by the loss it would be uncertain"
+    assert verdict.verdict == "promoted"
+
+
+def test_what_was_known_and_is_forgotten_weighs_in_full() -> None:
+    verdict = decide([3.0, 3.2, 2.8, 3.1, 0.4, 0.3], [0.5, 0.6, 0.4, 0.7, 2.9, 3.0])
+    assert verdict.verdict == "refused"
 
 
 def test_worse_is_refused() -> None:
@@ -163,7 +177,7 @@ def test_corrections_decide_where_there_are_any_and_thumbs_may_not_get_worse() -
         noise = [0.01 * (i % 3) for i in range(8)]
         after = version([*BETTER[1], *[1.5 + n for n in noise], *[1.5 - fall + n for n in noise]], good=14)
         verdict = gate(Compared(rated, before, before, after), GateSettings(), 100)
-        assert (verdict.verdict, verdict.figures["decided_by"]) == (expected, "correction_loss")
+        assert (verdict.verdict, verdict.figures["decided_by"]) == (expected, "correction_likelihood")
     assert "margin of liked over disliked replies fell by 0.25" in verdict.reason
 
 
