@@ -38,7 +38,7 @@ class Runs(Sessions):
         with self.reading() as session:
             query = select(Run).order_by(Run.id.desc()).limit(limit)
             numbers = dict(session.execute(select(ModelVersion.run_id, ModelVersion.number)).tuples().all())
-            return [_run_line(run, numbers.get(run.id)) for run in session.scalars(query)]
+            return [run_line(run, numbers.get(run.id)) for run in session.scalars(query)]
 
     def fail_open_runs(self) -> int:
         """Declare every open run failed; return how many. For whoever holds the lock that a live run would hold."""
@@ -58,7 +58,8 @@ class Runs(Sessions):
             return session.scalar(select(func.max(Run.created_at)))
 
 
-def _run_line(run: Run, version: int | None) -> RunLine:
+def run_line(run: Run, version: int | None) -> RunLine:
+    """Hand out a run's row, with the version that it made."""
     return RunLine(
         id=run.id,
         status=run.status,
@@ -70,4 +71,6 @@ def _run_line(run: Run, version: int | None) -> RunLine:
         created_at=run.created_at,
         heartbeat_at=run.heartbeat_at,
         finished_at=run.finished_at,
+        attempts=run.attempts,
+        cancel_asked=run.cancel_asked_by,
     )

@@ -9,6 +9,7 @@ from typing import Self
 from feedback.comparisons import Comparisons
 from feedback.conversations import Conversations
 from feedback.database import Database
+from feedback.diary import Diaries
 from feedback.exchange import Exchange
 from feedback.frozen import Datasets
 from feedback.harvest import Harvest
@@ -34,6 +35,7 @@ class Store(
     Reviews,
     Insight,
     Runs,
+    Diaries,
     Datasets,
     Versions,
     Exchange,

@@ -61,6 +61,14 @@ class Scheduler:
             self._looked_at = time.monotonic()
         return self._outlook
 
+    def cancel(self, run_id: int) -> str:
+        """Ask for a run's end; return one sentence about it."""
+        raise Busy(f"Run {run_id} cannot be cancelled yet; wait for its end.")
+
+    def log_tail(self, run_id: int, lines: int) -> list[str]:
+        """Return the last lines of a run's log."""
+        return []
+
     def look(self) -> None:
         """Look once: declare dead runs failed, start one that is due."""
         if not self._alive():

@@ -1,0 +1,114 @@
+"""What each event of the Learning view does: what people think, runs, versions.
+
+What the browser asks for by name is answered with plain values; why something was refused travels in the answer.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+
+from chatui.asked import Asked, refusal, sentence, told
+from chatui.learning_views import LearningViews, survey_file
+from chatui.words import language_of
+from feedback.errors import BadInput
+from feedback.formats import line_of
+from feedback.store import Store
+from feedback.transfer import OWN
+from feedback.trl import TRL_FORMATS, trl_lines
+
+MOST_MB = 64  # of a record that is downloaded; the browser holds it in memory
+PLOTS = 5  # of the Feedback part
+
+
+class LearningHandlers:
+    """The Learning view's events, one method each."""
+
+    def __init__(self, store: Store, views: LearningViews):
+        """Act on `store` and on the learner of `views`; draw with `views`."""
+        self.store, self.views, self.ask = store, views, Asked(store)
+
+    def now(self, fresh: bool = True) -> dict[str, Any]:
+        """Return what the timer sends: runs and what serves, or why this person is not told."""
+        try:
+            return self.ask(self.views.learning_now)(fresh)
+        except gr.Error as error:
+            return {"refused": sentence(error)}
+
+    # --- what people think
+
+    def look(self, request: gr.Request, event: gr.EventData) -> list[Any]:
+        """The Feedback part was opened, or another period chosen: its numbers, then its plots."""
+        look, language = event._data["look"], language_of(request.headers)
+        try:
+            survey = self.ask(self.views.survey)(look)
+        except gr.Error as error:
+            return [{"look": look, "refused": sentence(error)}, *[None] * PLOTS]
+        value = {"look": look, **self.views.survey_told(survey, language)}
+        return [value, *self.views.survey_plots(survey, language)]
+
+    def numbers(self, asked: list[Any]) -> dict[str, str]:
+        """Give what the Feedback part shows as a file's name and text; asked for by its look and csv or json."""
+        look, kind = asked
+        return told(survey_file)(self.ask(self.views.survey)(look), kind)
+
+    def record(self, form: str) -> dict[str, str]:
+        """Give the whole record as a file's name and text, in our own format or one of TRL's."""
+        return self.ask(record_file)(self.store, form)
+
+    # --- runs
+
+    def retrain(self, _: Any = None) -> dict[str, Any]:
+        """A run was asked for."""
+        return self._after(self.ask(self.views.learner.retrain))
+
+    def cancel(self, run_id: int) -> dict[str, Any]:
+        """A run's end was asked for."""
+        return self._after(lambda: self.ask(self.views.learner.cancel)(run_id))
+
+    def run_told(self, run_id: int) -> dict[str, Any]:
+        """Give a run's states, figures and the end of its log."""
+        return self.ask(self.views.run_told)(run_id)
+
+    def curve(self, request: gr.Request, event: gr.EventData) -> Any:
+        """A run was opened, or has gone on: draw its losses."""
+        try:
+            return self.ask(self.views.run_curve)(event._data["id"], language_of(request.headers))
+        except gr.Error:
+            return None  # why is told where its states are asked for
+
+    # --- versions
+
+    def promote(self, number: int) -> dict[str, Any]:
+        """A version was chosen to serve."""
+        return self._after(lambda: self.ask(self.store.promote)(number, reason="Promoted on the page."))
+
+    def rollback(self, _: Any = None) -> dict[str, Any]:
+        """What served before was asked for."""
+        return self._after(self.ask(self.store.rollback))
+
+    def _after(self, verb: Callable[[], Any]) -> dict[str, Any]:
+        """Change what is learned or served; what came of it, or why it was refused, is in the answer."""
+        try:
+            outcome = verb()
+        except gr.Error as error:
+            return refusal(sentence(error))
+        return {"said": outcome if isinstance(outcome, str) else "", "now": self.now()}
+
+
+def record_file(store: Store, form: str) -> dict[str, str]:
+    """Return the whole record as a file's name and text. Raises BadInput for a form, and where it is too large."""
+    if form not in (OWN, *TRL_FORMATS):
+        raise BadInput(f"The form {form!r} is not known; {', '.join((OWN, *TRL_FORMATS))} are.")
+    lines, size = [], 0
+    for line in map(line_of, store.give_out()) if form == OWN else trl_lines(store.feedback(), form):
+        lines.append(line)
+        size += len(line)
+        if size > MOST_MB * 2**20:
+            raise BadInput(
+                f"The record has more than {MOST_MB} MB, too much for a download; "
+                f"`python -m feedback export FILE --format {form}` writes it on the server."
+            )
+    if not lines:
+        raise BadInput("Nobody has said anything yet that could be exported; rate or correct a reply first.")
+    return {"name": f"rapport-{form}.jsonl", "text": "".join(lines)}
