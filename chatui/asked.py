@@ -63,6 +63,7 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "run_curve": ("learn", None),
     "retrain": ("learn", None),
     "cancel": ("learn", None),
+    "log_tail": ("learn", None),
     "promote": ("learn", None),
     "rollback": ("learn", None),
 }

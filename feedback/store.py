@@ -7,6 +7,7 @@ writes.
 from typing import Self
 
 from feedback.comparisons import Comparisons
+from feedback.computing import Computing
 from feedback.conversations import Conversations
 from feedback.database import Database
 from feedback.diary import Diaries
@@ -16,6 +17,7 @@ from feedback.harvest import Harvest
 from feedback.insight import Insight
 from feedback.permission import Permissions
 from feedback.personas import Personas
+from feedback.pruning import Pruning
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
 from feedback.runs import Runs
@@ -36,8 +38,10 @@ class Store(
     Insight,
     Runs,
     Diaries,
+    Computing,
     Datasets,
     Versions,
+    Pruning,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

@@ -30,7 +30,7 @@ from finetune.model import IGNORED, Encoded, Loaded
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
 
-Progress = Callable[[int, int, float | None], None]  # step, total, latest loss
+Progress = Callable[[int, int, float, State], None]  # step, total, latest loss, and what was measured so far
 # (batch, logits, tokens, places) -> weighted losses, of the places of the batch that the logits are for
 _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
 _CHUNK = 512  # places whose losses are computed at once
@@ -148,7 +148,9 @@ class _Training:
     def _key(self) -> str:
         """Name the settings and rows of this run, so that no checkpoint of another is taken for its own."""
         rows = [row for side in (self.good, self.bad) for row in side.rows]
-        told = repr((self.settings.model_dump(exclude={"train_threads"}), rows, self.validation, self.keep))
+        told = repr(
+            (self.settings.model_dump(exclude={"train_threads", "train_gpu_memory"}), rows, self.validation, self.keep)
+        )
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _epoch(self, state: State, progress: Progress) -> None:
@@ -162,7 +164,7 @@ class _Training:
             state.step += 1
             state.loss_sum += loss
             state.tokens += sum(len(row.ids) for row in good + bad)
-            progress(state.step, self.steps, loss)
+            progress(state.step, self.steps, loss, state)
         state.epoch += 1
 
     def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
