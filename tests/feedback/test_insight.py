@@ -95,7 +95,7 @@ def test_an_unknown_step_is_told(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("question", "opening"),
-    [("How do I cook?", "how do"), ("“Hi”", "“hi”"), ("Hello, World!", "hello world"), ("怎么做米饭？", "怎么做米"), ("", "")],
+    [("How do I cook?", "how do"), ("Hello, World!", "hello world"), ("怎么做米饭？", "怎么做米"), ("", "")],
 )
 def test_how_a_question_begins(question: str, opening: str) -> None:
     assert opening_of(question) == opening
