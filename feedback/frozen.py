@@ -50,13 +50,6 @@ class Datasets(Sessions):
                 session.execute(insert(RejectedReply), lines)
             return dataset.id
 
-    def rejections(self, message_id: str) -> list[tuple[int, str]]:
-        """List the runs whose datasets rejected a text of the reply, with the rule, oldest first."""
-        with self.reading() as session:
-            query = select(Dataset.run_id, RejectedReply.rule).join(Dataset, Dataset.id == RejectedReply.dataset_id)
-            query = query.where(RejectedReply.message_id == message_id).order_by(RejectedReply.id)
-            return [(run, rule) for run, rule in session.execute(query)]
-
     def splits(self, conversation_ids: Sequence[str]) -> dict[str, str]:
         """Map those of the conversations that have been in a dataset to `train` or `held_out`."""
         with self.reading() as session:

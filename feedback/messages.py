@@ -2,7 +2,7 @@
 
 import re
 import uuid
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Select, func, select
@@ -27,10 +27,10 @@ MAX_TEXT = 200_000  # characters in one message, comment or correction
 _TITLE_LENGTH = 60
 _FILE = re.compile(r"\n\n[^\n]+\n`{3,}\n")  # its name and the fence around it
 
-Row = TypeVar("Row")
+Table = TypeVar("Table")
 
 
-def find(session: Session, table: type[Row], key: Any, deleted_too: bool = False) -> Row:
+def find(session: Session, table: type[Table], key: Any, deleted_too: bool = False) -> Table:
     """Get a row by its key or raise NotFound naming it; nor is found what is deleted, or no key at all."""
     row = session.get(table, key) if _could_be_key(key) else None
     if row is None or (isinstance(row, Conversation) and row.deleted_at is not None and not deleted_too):
@@ -195,7 +195,13 @@ def newest_reviews() -> Select[int]:
     return select(func.max(Review.id)).group_by(Review.message_id)
 
 
-def in_batches(session: Session, table: type[Row], column: Any, keys: Sequence[Any]) -> Iterable[Row]:
+def in_batches(session: Session, table: type[Table], column: Any, keys: Sequence[Any]) -> Iterable[Table]:
     """Select rows whose column is one of many keys, a bounded number of parameters at a time."""
     for start in range(0, len(keys), 500):
         yield from session.scalars(select(table).where(column.in_(keys[start : start + 500])))
+
+
+def rows_of(session: Session, query: Any, column: Any, keys: Sequence[Any]) -> Iterator[Any]:
+    """Run a query for the rows whose column is one of many keys, a bounded number of parameters at a time."""
+    for start in range(0, len(keys), 500):
+        yield from session.execute(query.where(column.in_(keys[start : start + 500])))

@@ -15,11 +15,13 @@ from feedback.exchange import Exchange
 from feedback.frozen import Datasets
 from feedback.harvest import Harvest
 from feedback.insight import Insight
+from feedback.lineage import Lineage
 from feedback.permission import Permissions
 from feedback.personas import Personas
 from feedback.pruning import Pruning
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
+from feedback.revocation import Revocations
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
 from feedback.turns import Turns
@@ -42,6 +44,8 @@ class Store(
     Datasets,
     Versions,
     Pruning,
+    Lineage,
+    Revocations,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

@@ -1,5 +1,5 @@
 """python -m finetune retrain | schedule | cancel [RUN] | pairs | evaluate VERSION --data FILE | versions | runs
-| promote N | rollback | prune"""
+| promote N | rollback | prune | trace | revoked"""
 
 import argparse
 import json
@@ -197,6 +197,26 @@ def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
     return 0
 
 
+def _trace(data: DataSettings, args: argparse.Namespace) -> int:
+    from finetune.traced import trace_lines
+
+    given = {name: getattr(args, name) for name in _TRACED}
+    found = Store.open(data.database).trace(**given)
+    for line in [json.dumps(found, ensure_ascii=False)] if args.json else trace_lines(found):
+        print(line)
+    return 0
+
+
+def _revoked(data: DataSettings, args: argparse.Namespace) -> int:
+    from finetune.traced import revoked_lines
+
+    rows = Store.open(data.database).revoked()
+    for line in [json.dumps(rows, ensure_ascii=False)] if args.json else revoked_lines(rows):
+        print(line)
+    return 0
+
+
+_TRACED = ("rating", "message", "conversation", "version")
 _COMMANDS = {
     "retrain": _retrain,
     "schedule": _schedule,
@@ -208,6 +228,8 @@ _COMMANDS = {
     "promote": _promote,
     "rollback": _rollback,
     "prune": _prune,
+    "trace": _trace,
+    "revoked": _revoked,
 }
 
 
@@ -240,7 +262,16 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("version", type=int)
     evaluate.add_argument("--data", type=Path, required=True, help="a file that `python -m feedback import` takes")
     evaluate.add_argument("--json", action="store_true", help="print JSON")
-    for name, text in (("versions", "list the versions"), ("runs", "list the runs")):
+    trace = commands.add_parser("trace", help="what a rating, message or conversation reached, or what a version saw")
+    of = trace.add_mutually_exclusive_group(required=True)
+    for name in _TRACED:
+        of.add_argument(f"--{name}", metavar="N" if name == "version" else "ID")
+    trace.add_argument("--json", action="store_true", help="print one JSON object")
+    for name, text in (
+        ("versions", "list the versions"),
+        ("runs", "list the runs"),
+        ("revoked", "what was taken back after a version was trained on it, with those versions"),
+    ):
         commands.add_parser(name, help=text).add_argument("--json", action="store_true", help="print JSON")
     promote = commands.add_parser("promote", help="serve a version, whatever the gate said of it")
     promote.add_argument("version", type=int)

@@ -197,7 +197,8 @@ def test_one_line_that_no_template_takes_does_not_end_every_run(store: Store, da
     rules = json.loads((data.runs_dir / str(result.run) / "rules.json").read_text())
     assert rules["counts"]["template_refuses"] == 1
     (refused,) = [f.message_id for f in store.feedback() if f.conversation_id == "alone"]
-    assert store.rejections(refused) == [(result.run, "template_refuses")]
+    (pair,) = store.trace(message=refused)["pairs"]
+    assert (pair["run"], pair["split"], pair["rule"]) == (result.run, "rejected", "template_refuses")
 
 
 def test_a_question_once_held_out_is_never_trained_on_even_when_its_conversation_is_gone(

@@ -1,0 +1,152 @@
+"""What people took back after a version was trained on it: a thumb, a correction, a whole conversation.
+
+Each run begins at the base model and learns from all that stands in the record. So what is taken back is out of the
+next run, and a version made since is clean of it; a version that saw it stays what it is.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from feedback.judging import BAD, GOOD
+from feedback.messages import rows_of
+from feedback.ratings import newest_corrections
+from feedback.reached import served_when, shares_now
+from feedback.schema import Conversation, Correction, Dataset, Message, ModelVersion, Rating, RatingEvent, TrainingPair
+from feedback.sessions import Sessions
+
+LEARNED = ("train", "validation")  # a validation pair chose the checkpoint; a held-out one only judged it
+# Kinds of pairs that would be another, or not there, without it.
+_MADE = {
+    "rating": ("chosen", "thumb_up", "thumb_down", "discarded", "corrected"),
+    "correction": ("correction", "corrected"),
+    "conversation": (*GOOD, *BAD),
+}
+
+
+@dataclass(frozen=True)
+class Withdrawal:
+    """Something taken back at an instant, for one reply that it was about; `values` are a rating's, by their times."""
+
+    what: str  # rating, correction or conversation
+    key: int | str
+    message_id: str
+    conversation_id: str
+    at: datetime
+    values: tuple[tuple[datetime, int], ...] = ()
+
+    def concerns(self, kind: str, cut: datetime) -> bool:
+        """Tell whether a pair of its reply, in a dataset read at `cut`, came of what was then taken back."""
+        stood = self.what != "rating" or value_at(self.values, cut) != 0
+        return cut < self.at and kind in _MADE[self.what] and stood
+
+
+class Revocations(Sessions):
+    """What was taken back after something was learned from it."""
+
+    def revoked(self) -> list[dict[str, Any]]:
+        """List each rating, correction and conversation taken back that a version was trained on, oldest first.
+
+        A row names what was taken back, when, the replies it was about, `versions` that saw it with their share of new
+        conversations now, and `clean`: the versions that were made since, without it.
+        """
+        with self.reading() as session:
+            made = versions_made(session)
+            saw: dict[tuple[str, int | str], dict[str, Any]] = {}
+            for one, numbers in _seen_by(session, withdrawals(session)):
+                row = saw.setdefault((one.what, one.key), {"one": one, "messages": {}, "versions": set()})
+                row["messages"][one.message_id] = None
+                row["versions"] |= numbers
+            serving = shares_now(served_when(session))
+        return [_row(found, made, serving) for found in sorted(saw.values(), key=lambda f: f["one"].at)]
+
+
+def value_at(values: Iterable[tuple[datetime, int]], instant: datetime) -> int:
+    """Return what a rating was at an instant, 0 before it was given; `values` are oldest first."""
+    value = 0
+    for since, given in values:
+        if since <= instant:
+            value = given
+    return value
+
+
+def rating_values(session: Session, rating_ids: Sequence[int]) -> dict[int, tuple[tuple[datetime, int], ...]]:
+    """Map ratings to the values that they had, each with its time, oldest first."""
+    query = select(RatingEvent.rating_id, RatingEvent.created_at, RatingEvent.value).order_by(RatingEvent.id)
+    found: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
+    for rating, at, value in rows_of(session, query, RatingEvent.rating_id, rating_ids):
+        found[rating].append((at, value))
+    return {rating: tuple(values) for rating, values in found.items()}
+
+
+def versions_made(session: Session) -> dict[int, datetime]:
+    """Map versions to the instant at which the record was read for them."""
+    query = select(ModelVersion.number, Dataset.created_at).join(Dataset, Dataset.run_id == ModelVersion.run_id)
+    return dict(session.execute(query).tuples().all())
+
+
+def clean_of(made: dict[int, datetime], at: datetime) -> list[int]:
+    """List the versions for which the record was read after an instant."""
+    return sorted(number for number, cut in made.items() if cut >= at)
+
+
+def withdrawals(session: Session, message_ids: Sequence[str] | None = None) -> list[Withdrawal]:
+    """List what was taken back about some replies, or about all that any dataset holds a pair of."""
+    thumbs = select(Rating.id, Rating.message_id, Message.conversation_id, Rating.updated_at)
+    thumbs = thumbs.join(Message, Message.id == Rating.message_id).where(Rating.value == 0)
+    texts = select(Correction.id, Correction.message_id, Message.conversation_id, Correction.created_at)
+    texts = texts.join(Message, Message.id == Correction.message_id)
+    texts = texts.where(Correction.text.is_(None), Correction.id.in_(newest_corrections()))
+    talks = select(Conversation.id, Message.id, Conversation.id, Conversation.deleted_at)
+    talks = talks.join(Message, Message.conversation_id == Conversation.id).where(Conversation.deleted_at.is_not(None))
+    rated = list(_about(session, thumbs, message_ids))
+    values = rating_values(session, [row.id for row in rated])
+    found = [Withdrawal("rating", *(*row, values.get(row.id, ()))) for row in rated]
+    found += [Withdrawal("correction", *row) for row in _about(session, texts, message_ids)]
+    return found + [Withdrawal("conversation", *row) for row in _about(session, talks, message_ids)]
+
+
+def _about(session: Session, query: Any, message_ids: Sequence[str] | None) -> Iterable[Any]:
+    if message_ids is not None:
+        return rows_of(session, query, Message.id, message_ids)
+    learned = select(TrainingPair.id).where(TrainingPair.message_id == Message.id, TrainingPair.split.in_(LEARNED))
+    return session.execute(query.where(learned.exists()))
+
+
+def _seen_by(session: Session, taken_back: Sequence[Withdrawal]) -> Iterable[tuple[Withdrawal, set[int]]]:
+    """Yield what a version was trained on before it was taken back, with those versions."""
+    query = (
+        select(TrainingPair.message_id, TrainingPair.kind, Dataset.created_at, ModelVersion.number)
+        .join(Dataset, Dataset.id == TrainingPair.dataset_id)
+        .join(ModelVersion, ModelVersion.run_id == Dataset.run_id)
+        .where(TrainingPair.split.in_(LEARNED))
+    )
+    pairs: dict[str, list[tuple[str, datetime, int]]] = defaultdict(list)
+    about = list({one.message_id for one in taken_back})
+    for message, kind, cut, number in rows_of(session, query, TrainingPair.message_id, about):
+        pairs[message].append((kind, cut, number))
+    for one in taken_back:
+        numbers = {number for kind, cut, number in pairs[one.message_id] if one.concerns(kind, cut)}
+        if numbers:
+            yield one, numbers
+
+
+def _row(found: dict[str, Any], made: dict[int, datetime], serving: dict[int, float]) -> dict[str, Any]:
+    one: Withdrawal = found["one"]
+    return {
+        "what": one.what,
+        one.what: one.key,
+        "conversation": one.conversation_id,
+        "messages": list(found["messages"]),
+        "at": one.at.isoformat(),
+        "versions": [
+            {"version": number, "serves": number in serving, "share": serving.get(number, 0.0)}
+            for number in sorted(found["versions"])
+        ],
+        "clean": clean_of(made, one.at),
+    }
