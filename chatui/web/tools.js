@@ -76,3 +76,19 @@ function whenShown(part, act) {
   new MutationObserver(look).observe(document.body, { attributeFilter: ['data-view', 'data-learn'] });
   look();
 }
+
+// The gate's figures: of what served, of the version, and by how much that is better.
+function cell(one, sign) {
+  if (!one || one.mean === null) return make('td', '', '');
+  const text = (value) => (sign && value > 0 ? '+' : '') + value.toFixed(2);
+  const node = make('td', '', text(one.mean));
+  if (one.low !== null && one.high !== null) node.append(make('small', '', ` ${text(one.low)} … ${text(one.high)}`));
+  return node;
+}
+
+function figures(lines) {
+  const head = make('tr', '', undefined, ['figure', 'figure_serving', 'figure_candidate', 'figure_change'].map((key) => make('th', '', rpWord(key))));
+  const rows = lines.map((one) => make('tr', one.decides ? 'decides' : '', undefined,
+    [make('td', '', one.name.replaceAll('_', ' ')), cell(one.serving), cell(one.candidate), cell(one.change, true)]));
+  return make('div', 'rp-wide', undefined, [make('table', 'rp-figures', undefined, [make('thead', '', undefined, [head]), make('tbody', '', undefined, rows)])]);
+}
