@@ -58,6 +58,9 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "retrain": ("learn", None),
     "promote": ("learn", None),
     "rollback": ("learn", None),
+    "pin": ("learn", None),
+    "begin_trial": ("learn", None),
+    "end_trial": ("learn", None),
 }
 
 

@@ -14,10 +14,13 @@ from feedback.frozen import Datasets
 from feedback.harvest import Harvest
 from feedback.permission import Permissions
 from feedback.personas import Personas
+from feedback.promotions import Promotions
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
+from feedback.thumbs import Thumbs
+from feedback.trials import Trials
 from feedback.turns import Turns
 from feedback.versions import Versions
 
@@ -34,6 +37,9 @@ class Store(
     Runs,
     Datasets,
     Versions,
+    Promotions,
+    Trials,
+    Thumbs,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

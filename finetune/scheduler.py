@@ -9,6 +9,7 @@ from feedback.errors import Busy
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune import trials
 from finetune.lock import declare_dead_runs
 from finetune.process import start_retrain
 from finetune.schedule import due, record_now, require_feedback
@@ -62,7 +63,8 @@ class Scheduler:
         return self._outlook
 
     def look(self) -> None:
-        """Look once: declare dead runs failed, start one that is due."""
+        """Look once: decide a trial, declare dead runs failed, start a run that is due."""
+        trials.look(self.store, now())
         if not self._alive():
             declare_dead_runs(self.store, self.data)
         answer = due(now(), record_now(self.store), self.schedule)
