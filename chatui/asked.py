@@ -69,6 +69,14 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "log_tail": ("learn", None),
     "promote": ("learn", None),
     "rollback": ("learn", None),
+    "pin": ("learn", None),
+    "begin_trial": ("learn", None),
+    "end_trial": ("learn", None),
+    "versions_told": ("learn", None),
+    "version_card": ("learn", None),
+    "lineage_told": ("learn", None),
+    "compare_versions": ("learn", None),
+    "comparison": ("learn", None),
 }
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import gradio as gr
 
 from chatui.asked import Asked, refusal, sentence, told
-from chatui.learning_views import LearningViews, survey_file
+from chatui.learning_views import LearningViews
+from chatui.survey_views import survey_file
 from chatui.words import language_of
 from feedback.errors import BadInput
 from feedback.formats import line_of
@@ -86,6 +87,41 @@ class LearningHandlers:
     def rollback(self, _: Any = None) -> dict[str, Any]:
         """What served before was asked for."""
         return self._after(self.ask(self.store.rollback))
+
+    def pin(self, asked: list[Any]) -> dict[str, Any]:
+        """A version's folder is to be kept, or no longer; asked for by number and yes or no."""
+        return self._after(lambda: self.ask(self.store.pin)(*asked))
+
+    def begin_trial(self, asked: list[Any]) -> dict[str, Any]:
+        """A version is to serve a share of new conversations until thumbs decide; asked for by number and share."""
+        (number, share), rule = asked, dict(self.views.learner.trial_rule())
+        begin = self.ask(self.store.begin_trial)
+        return self._after(lambda: begin(number, share, rule, reason="Begun on the page."))
+
+    def end_trial(self, promoted: bool) -> dict[str, Any]:
+        """The trial is to end at once, its candidate served or withdrawn."""
+        return self._after(lambda: self.ask(self.store.end_trial)(promoted))
+
+    def versions_told(self, _: Any = None) -> dict[str, Any]:
+        """Give what the versions earned, and when each served."""
+        return self.ask(self.views.versions_told)()
+
+    def version_told(self, number: int) -> dict[str, Any]:
+        """Give the card of a version."""
+        return self.ask(self.views.version_card)(number)
+
+    def lineage_told(self, number: int) -> dict[str, Any]:
+        """Give what a version saw."""
+        return self.ask(self.views.lineage_told)(number)
+
+    def compare(self, asked: list[Any]) -> dict[str, Any]:
+        """Two versions are to reply to the same prompts, one a line; asked for by both numbers and the text."""
+        one, other, text = asked
+        return self._after(lambda: self.ask(self.views.learner.compare_versions)(one, other, text.splitlines()))
+
+    def comparison(self, _: Any = None) -> dict[str, Any] | None:
+        """Give the newest comparison as far as it is, None before the first."""
+        return self.ask(self.views.learner.comparison)()
 
     def _after(self, verb: Callable[[], Any]) -> dict[str, Any]:
         """Change what is learned or served; what came of it, or why it was refused, is in the answer."""

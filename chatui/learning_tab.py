@@ -28,7 +28,9 @@ def build(handlers: LearningHandlers) -> LearningTab:
             plots = [_plot(f"rp-plot-{n}") for n in range(PLOTS)]
         with _part("runs.js", "rp-runs", handlers.run_told, handlers.retrain, handlers.cancel) as runs:
             curve = _plot("rp-curve")
-        versions = _part("versions.js", "rp-versions", handlers.promote, handlers.rollback)
+        acts = (handlers.promote, handlers.rollback, handlers.pin, handlers.begin_trial, handlers.end_trial)
+        asks = (handlers.versions_told, handlers.version_told, handlers.lineage_told)
+        versions = _part("versions.js", "rp-versions", *acts, *asks, handlers.compare, handlers.comparison)
     return LearningTab(survey, plots, runs, curve, versions)
 
 

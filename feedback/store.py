@@ -6,6 +6,7 @@ writes.
 
 from typing import Self
 
+from feedback.cards import Cards
 from feedback.comparisons import Comparisons
 from feedback.computing import Computing
 from feedback.conversations import Conversations
@@ -18,12 +19,15 @@ from feedback.insight import Insight
 from feedback.lineage import Lineage
 from feedback.permission import Permissions
 from feedback.personas import Personas
+from feedback.promotions import Promotions
 from feedback.pruning import Pruning
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
 from feedback.revocation import Revocations
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
+from feedback.thumbs import Thumbs
+from feedback.trials import Trials
 from feedback.turns import Turns
 from feedback.versions import Versions
 
@@ -42,10 +46,14 @@ class Store(
     Diaries,
     Computing,
     Datasets,
+    Cards,
     Versions,
     Pruning,
     Lineage,
     Revocations,
+    Promotions,
+    Trials,
+    Thumbs,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

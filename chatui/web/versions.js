@@ -20,6 +20,16 @@ async function refresh() {
   draw();
 }
 
+// The newest comparison; while it is being made it is asked for again, so that a reload finds it.
+let asking = 0;
+async function answered() {
+  clearTimeout(asking);
+  if (!shown('versions')) return;
+  answers = await rpAsk(server.comparison()) ?? null;
+  draw(true);
+  if (answers?.status === 'running') asking = setTimeout(answered, 1500);
+}
+
 async function look(number) {
   card = card?.number === number ? null : await rpAsk(server.version_told(number)) ?? null;
   draw();
@@ -153,16 +163,17 @@ function side() {
   area.placeholder = rpWord('compare_prompts');
   area.value = compared.prompts;
   area.oninput = () => { compared.prompts = area.value; };
+  if (answers?.status === 'running') { go.disabled = true; go.textContent = rpWord('compare_waits'); }
   go.onclick = async () => {
     go.disabled = true;
-    go.textContent = rpWord('compare_waits');
-    answers = await rpAsk(server.compare([compared.a, compared.b, compared.prompts])) ?? answers;
-    go.disabled = false;
-    draw(true);
+    await act(server.compare([compared.a, compared.b, compared.prompts]));
+    await answered();
+    go.disabled = answers?.status === 'running';
   };
   const rows = (answers?.rows ?? []).map((one) => make('div', 'rp-answers', undefined, [
     make('div', 'rp-asked', one.prompt),
-    ...['a', 'b'].map((name) => make('div', 'rp-reply', undefined, [make('b', '', versionName(answers[name])), make('p', '', one[name])]))]));
+    ...['a', 'b'].map((name) => make('div', 'rp-reply', undefined, [make('b', '', versionName(answers[name])), make('p', '', one[name].text)]))]));
+  if (answers?.status === 'failed') rows.push(make('p', 'rp-problem', answers.reason));
   return make('div', 'rp-compare-versions', undefined, [area, make('div', 'rp-act', undefined, [chooser('a'), chooser('b'), go]), ...rows]);
 }
 
@@ -191,5 +202,5 @@ document.addEventListener('rp-learned', () => {
   draw();
 });
 document.addEventListener('rp-version', async (event) => { card = null; await look(event.detail); element.querySelector('[aria-expanded=true]')?.scrollIntoView({ block: 'center' }); });
-whenShown('versions', refresh);
+whenShown('versions', () => { refresh(); answered(); });
 draw();
