@@ -72,6 +72,7 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "pin": ("learn", None),
     "begin_trial": ("learn", None),
     "end_trial": ("learn", None),
+    "trial_rule": ("learn", None),
     "versions_told": ("learn", None),
     "version_card": ("learn", None),
     "lineage_told": ("learn", None),

@@ -9,16 +9,12 @@ from typing import Any
 import gradio as gr
 
 from chatui.asked import Asked, refusal, sentence, told
+from chatui.giving import record_file
 from chatui.learning_views import LearningViews
 from chatui.survey_views import survey_file
 from chatui.words import language_of
-from feedback.errors import BadInput
-from feedback.formats import line_of
 from feedback.store import Store
-from feedback.transfer import OWN
-from feedback.trl import TRL_FORMATS, trl_lines
 
-MOST_MB = 64  # of a record that is downloaded; the browser holds it in memory
 PLOTS = 5  # of the Feedback part
 
 
@@ -94,9 +90,9 @@ class LearningHandlers:
 
     def begin_trial(self, asked: list[Any]) -> dict[str, Any]:
         """A version is to serve a share of new conversations until thumbs decide; asked for by number and share."""
-        (number, share), rule = asked, dict(self.views.learner.trial_rule())
-        begin = self.ask(self.store.begin_trial)
-        return self._after(lambda: begin(number, share, rule, reason="Begun on the page."))
+        number, share = asked
+        rule, begin = self.ask(self.views.learner.trial_rule), self.ask(self.store.begin_trial)
+        return self._after(lambda: begin(number, share, dict(rule()), reason="Begun on the page."))
 
     def end_trial(self, promoted: bool) -> dict[str, Any]:
         """The trial is to end at once, its candidate served or withdrawn."""
@@ -117,7 +113,8 @@ class LearningHandlers:
     def compare(self, asked: list[Any]) -> dict[str, Any]:
         """Two versions are to reply to the same prompts, one a line; asked for by both numbers and the text."""
         one, other, text = asked
-        return self._after(lambda: self.ask(self.views.learner.compare_versions)(one, other, text.splitlines()))
+        self.ask(self.views.learner.compare_versions)(one, other, text.splitlines())
+        return {}
 
     def comparison(self, _: Any = None) -> dict[str, Any] | None:
         """Give the newest comparison as far as it is, None before the first."""
@@ -130,21 +127,3 @@ class LearningHandlers:
         except gr.Error as error:
             return refusal(sentence(error))
         return {"said": outcome if isinstance(outcome, str) else "", "now": self.now()}
-
-
-def record_file(store: Store, form: str) -> dict[str, str]:
-    """Return the whole record as a file's name and text. Raises BadInput for a form, and where it is too large."""
-    if form not in (OWN, *TRL_FORMATS):
-        raise BadInput(f"The form {form!r} is not known; {', '.join((OWN, *TRL_FORMATS))} are.")
-    lines, size = [], 0
-    for line in map(line_of, store.give_out()) if form == OWN else trl_lines(store.feedback(), form):
-        lines.append(line)
-        size += len(line)
-        if size > MOST_MB * 2**20:
-            raise BadInput(
-                f"The record has more than {MOST_MB} MB, too much for a download; "
-                f"`python -m feedback export FILE --format {form}` writes it on the server."
-            )
-    if not lines:
-        raise BadInput("Nobody has said anything yet that could be exported; rate or correct a reply first.")
-    return {"name": f"rapport-{form}.jsonl", "text": "".join(lines)}

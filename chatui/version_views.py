@@ -43,7 +43,7 @@ class VersionViews:
         card = self.store.card(number)
         return {
             "number": number,
-            "base": card["base_model"],
+            "base": card["base_model"].rstrip("/").rpartition("/")[2],
             "method": card["method"],
             "settings": sorted([name, str(value)] for name, value in card["settings"].items()),
             "figures": figures_told(card["figures"]),

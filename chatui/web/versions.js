@@ -110,7 +110,7 @@ function fold(title, key, fill) {
 async function lineage(number) {
   card.lineage ??= await rpAsk(server.lineage_told(number));
   const seen = card.lineage;
-  if (!seen) return make('p');
+  if (!seen?.splits.length) return make('p', 'rp-quiet', rpWord('nothing_yet'));
   const lines = seen.splits.map(([split, n]) => [rpWord('split_' + split), String(n)]);
   return make('div', '', undefined, [list([...lines, ...seen.kinds.map(([kind, n]) => [kind.replaceAll('_', ' '), String(n)])]),
     ...(seen.revoked ? [make('p', 'rp-problem', rpWord('saw_revoked', { n: seen.revoked }))] : [])]);
