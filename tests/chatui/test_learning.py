@@ -137,8 +137,11 @@ def test_two_versions_are_compared_and_a_reload_finds_it(page, running: Running,
         asked.append((one, other, prompts))
         return "id"
 
+    def comparison() -> dict[str, object] | None:
+        return found if asked else None
+
     monkeypatch.setattr(running.app.scheduler, "compare_versions", compare_versions)
-    monkeypatch.setattr(running.app.scheduler, "comparison", lambda: found if asked else None)
+    monkeypatch.setattr(running.app.scheduler, "comparison", comparison)
     open_part(page, "versions")
     page.fill(".rp-compare-versions textarea", "Hello?\nAnd <b>you</b>?")
     page.locator(".rp-compare-versions .rp-main").click()
@@ -174,7 +177,11 @@ def test_a_phone_shows_every_part_without_sideways_scroll(browser, running: Runn
     tab.goto(running.url)
     tab.wait_for_selector("#rp-ask textarea")
     tab.evaluate("rpView('learn')")
-    for part, there in (("feedback", "#rp-plot-4 .vega-embed svg"), ("runs", "#rp-runs .rp-main"), ("versions", ".rp-version")):
+    for part, there in (
+        ("feedback", "#rp-plot-4 .vega-embed svg"),
+        ("runs", "#rp-runs .rp-main"),
+        ("versions", ".rp-version"),
+    ):
         tab.click(f"[data-part={part}]")
         tab.locator(there).first.wait_for()
         wide = "document.querySelector('#rp-learn').scrollWidth - document.querySelector('#rp-learn').clientWidth"
