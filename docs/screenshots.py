@@ -44,7 +44,7 @@ def sample(logits, temperature=0.7):
 Below **1** the reply gets steadier, above **1** more varied."""
 _DESKTOP = {"width": 1280, "height": 880}
 # The parts of the Learning view, and what each is drawn by.
-LEARNING = {"feedback": "#rp-plot-4 .vega-embed svg", "runs": "#rp-curve .vega-embed svg", "versions": ".rp-earned"}
+LEARNING = {"learning": "#rp-plot-4 .vega-embed svg", "runs": "#rp-curve .vega-embed svg", "versions": ".rp-earned"}
 TITLES = (
     "Plan a weekend in Kyoto", "Why is the sky blue at noon?", "Draft a note to the landlord",
     "Sourdough timing for a cold kitchen", "SQL window functions", "Reading list: linear algebra",
@@ -166,9 +166,9 @@ def desktop(page: Any, url: str, conversation: str, shade: str) -> None:
     shoot(page, f"compare-{shade}")
     page.click("#rp-learning")
     for part, drawn in LEARNING.items():
-        page.click(f"[data-part={part}]")
+        page.click(f"[data-part={'feedback' if part == 'learning' else part}]")
         page.locator(drawn).first.wait_for()
-        shoot(page, f"learning-{part}-{shade}")
+        shoot(page, f"{part}-{shade}")
     page.click("#rp-reviews")
     page.locator(".rp-kind", has_text="Doubtful").click()
     page.locator(".rp-item").wait_for()
@@ -212,7 +212,7 @@ def main() -> int:
             phone.wait_for_selector(".rp-said")
             shoot(phone, "phone")
             phone.evaluate("rpView('learn')")
-            phone.locator(LEARNING["feedback"]).wait_for()
+            phone.locator(LEARNING["learning"]).wait_for()
             shoot(phone, "phone-learning")
     return 0
 
