@@ -38,12 +38,8 @@ Namer = Callable[[str], str]
 def shares_over_time(title: str, about: str, shares: Sequence[Share], say: Mapping[str, str]) -> PlotData:
     """Draw a share and its interval over days or weeks."""
     rows = [{"at": share.name, **_row(share, say)} for share in shares]
-    at = {
-        "field": "at",
-        "type": "temporal",
-        "title": None,
-        "axis": {"grid": False, "labelOverlap": True, "format": say["plot_date"]},
-    }
+    dates = {"grid": False, "labelOverlap": True, "format": say["plot_date"]}
+    at = {"field": "at", "type": "temporal", "title": None, "scale": {"type": "utc"}, "axis": dates}
     share = {"field": "share", "type": "quantitative", "scale": {"domain": [0, 1]}, "axis": _SHARE_AXIS}
     some = {"filter": "datum.enough"}
     layers = [
