@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-trials | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train bench-record | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-kill | proof-beside | proof-trials | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train proof-loop proof-turn proof-swap proof-hostile proof-gate proof-trials clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train bench-record proof-loop proof-turn proof-swap proof-hostile proof-gate proof-kill proof-beside proof-trials clean
 
 setup: $(READY)
 
@@ -55,6 +55,11 @@ bench-learn: setup
 bench-train: setup
 	$(BIN)/python bench/train.py --json data-bench/train.json
 
+# The page's numbers, a trace and a run's pairs on a record of a million messages: 2.5 GB of disk, some twenty minutes.
+# Exits 1 if a target is missed.
+bench-record: setup
+	$(BIN)/python bench/record.py --json data-bench/record.json
+
 # The loop of 24 facts alone, with its figures.
 proof-loop: setup
 	$(BIN)/python -m pytest tests/test_loop.py -s
@@ -78,3 +83,11 @@ proof-gate: setup
 # A thousand made-up A/B trials of each of 28 kinds: how often one errs; exits 1 if a target is missed.
 proof-trials: setup
 	$(BIN)/python bench/trials.py
+
+# Fifty runs of the tiny model, each killed at a random moment and started again; exits 1 if one ends otherwise than it should.
+proof-kill: setup
+	$(BIN)/python bench/kills.py
+
+# Four streams on the starter model with a run beside them, and each alone; nothing else should compute meanwhile.
+proof-beside: setup
+	$(BIN)/python bench/beside.py

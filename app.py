@@ -16,11 +16,14 @@ os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 import gradio as gr
+from prometheus_client import CollectorRegistry
 
 from chatui.api import Api
 from chatui.engine.local import LocalEngine
 from chatui.engine.remote import RemoteEngine
 from chatui.handlers import Handlers
+from chatui.meter import Meter
+from chatui.metrics import watch as watch_figures
 from chatui.page import build_page, launch_options
 from chatui.replies import Replies
 from chatui.serving import ServingWatch
@@ -48,6 +51,7 @@ class App:
     watch: ServingWatch
     scheduler: Scheduler
     page: gr.Blocks
+    figures: CollectorRegistry
 
     def close(self) -> None:
         """End replies and threads; a run under way goes on by itself."""
@@ -67,17 +71,16 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     dead_run(store, data)
 
     engine = remote_engine(store, data, chat) if chat.engine_url else local_engine(store, data, chat)
-    replies = Replies(store, engine, chat.sampling, chat.unfollowed_s)
-    watch = (
-        ServingWatch(store, engine, engine.share_cores)
-        if isinstance(engine, LocalEngine)
-        else ServingWatch(store, engine)
-    )
+    meter = Meter()
+    replies = Replies(store, engine, chat.sampling, chat.unfollowed_s, meter)
+    share = [engine.share_cores] if isinstance(engine, LocalEngine) else []
+    watch = ServingWatch(store, engine, *share)
     scheduler = Scheduler(store, data, train, schedule)
-    temporary = TemporaryChats(engine, chat.sampling, chat.unfollowed_s)
+    temporary = TemporaryChats(engine, chat.sampling, chat.unfollowed_s, meter)
     views = Views(store, replies, engine, watch, scheduler, temporary)
     page = build_page(Handlers(store, replies, views, temporary), Api(store, replies, temporary, views))
-    return App(store, engine, replies, temporary, watch, scheduler, page)
+    figures = watch_figures(store, engine, meter, data.data_dir)
+    return App(store, engine, replies, temporary, watch, scheduler, page, figures)
 
 
 def local_engine(store: Store, data: DataSettings, chat: ChatSettings) -> LocalEngine:
@@ -144,7 +147,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _launch(app: App, chat: ChatSettings) -> None:
-    options = launch_options(chat, app.engine.check)
+    options = launch_options(chat, app.engine.check, app.figures)
     app.page.queue(default_concurrency_limit=None).launch(**options, prevent_thread_lock=True)
 
 

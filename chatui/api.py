@@ -24,8 +24,8 @@ from feedback.store import Store
 NAMES = (
     "new_conversation", "send", "stop", "rate", "correct", "history", "regenerate", "edit", "go_on", "show", "prefer",
     "conversations", "search", "rename", "delete", "undelete", "show_correction", "personas", "keep_persona",
-    "drop_persona", "sampling", "temporary", "review_queue", "review", "amend", "compare", "judge", "export", "copied",
-    "facts", "health", "status", "learning", "retrain", "promote", "rollback",
+    "drop_persona", "sampling", "temporary", "review_queue", "review", "answer", "amend", "compare", "judge", "export",
+    "copied", "facts", "health", "status", "learning", "retrain", "promote", "rollback",
 )  # fmt: skip
 
 
@@ -239,13 +239,21 @@ class Api:
     def review_queue(
         self, kind: str = "unrated", filters: dict[str, Any] | None = None, limit: int = 20
     ) -> dict[str, Any]:
-        """List replies that wait for a reviewer, newest first, and how many there are of each kind."""
+        """List replies that wait for a reviewer, newest first, and how many there are of each kind.
+
+        Of kind `ask` they are such as nobody was asked about yet, chosen as docs/asking.md tells.
+        """
         return self.ask(queue_of)(self.store, kind, filters or {}, max(1, min(int(limit), 200)))
 
     def review(self, message_id: str, verdict: str) -> dict[str, Any]:
         """Keep a reviewer's verdict: approved, rejected (never trained on), or "" to take it back."""
         self.ask(self.store.review)(message_id, verdict)
         return {"message_id": message_id, "verdict": verdict}
+
+    def answer(self, message_id: str, value: int) -> dict[str, Any]:
+        """Keep a reviewer's thumb on a reply that was listed with kind `ask`: 1, -1, or 0 to take it back."""
+        self.ask(self.store.answer_asked)(message_id, value)
+        return {"message_id": message_id, "value": value}
 
     def amend(self, message_id: str, text: str, verdict: str = "approved") -> dict[str, Any]:
         """Keep what a reply should have said and a reviewer's verdict with it, both or neither."""

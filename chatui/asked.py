@@ -53,6 +53,7 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "show_correction": ("correct", "message"),
     "review": ("review", "message"),
     "amend": ("review", "message"),
+    "answer_asked": ("review", "message"),
     "queue_of": ("review", None),
     "review_choices": ("review", None),
     "survey": ("survey", None),

@@ -5,8 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 import gradio as gr
+from prometheus_client import CollectorRegistry
 
-from chatui import chat_tab, health, learning_tab, persona_panel, privacy, review_tab
+from chatui import chat_tab, health, learning_tab, metrics, persona_panel, privacy, review_tab
 from chatui.api import Api
 from chatui.handlers import Handlers
 from chatui.look import head, theme, web_file
@@ -81,10 +82,10 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
     return demo
 
 
-def launch_options(settings: ChatSettings, check: Callable[[], float]) -> dict[str, Any]:
+def launch_options(settings: ChatSettings, check: Callable[[], float], figures: CollectorRegistry) -> dict[str, Any]:
     """Return how the page is launched: offline, private, no limit on streams but the engine's.
 
-    `check` is the engine's, for `/health`.
+    `check` is the engine's, for `/health`; `figures` are told at `/metrics`.
     """
     return {
         "server_name": settings.host,
@@ -96,5 +97,5 @@ def launch_options(settings: ChatSettings, check: Callable[[], float]) -> dict[s
         "max_threads": 400,
         "enable_monitoring": False,
         "show_error": True,
-        "app_kwargs": {"middleware": [*privacy.middleware(), *health.middleware(check)]},
+        "app_kwargs": {"middleware": [*privacy.middleware(), *health.middleware(check), *metrics.middleware(figures)]},
     }

@@ -14,6 +14,7 @@ from typing import Any
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
 from chatui.following import Followed, pause
+from chatui.meter import Meter
 from feedback.errors import BadInput
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -55,9 +56,16 @@ class Live(Followed):
 class Replies:
     """Starts replies, keeps them alive on disk, and stops them."""
 
-    def __init__(self, store: Store, engine: Engine, sampling: Sampling, unfollowed_s: float = 600.0):
+    def __init__(
+        self,
+        store: Store,
+        engine: Engine,
+        sampling: Sampling,
+        unfollowed_s: float = 600.0,
+        meter: Meter | None = None,
+    ):
         """Write replies of `engine` with `sampling` into `store`; end one that nobody followed for `unfollowed_s`."""
-        self._unfollowed_s = unfollowed_s
+        self._unfollowed_s, self._meter = unfollowed_s, meter or Meter()
         self.store, self.engine, self.sampling = store, engine, sampling
         self._live: dict[str, Live] = {}
         self._lock = threading.Lock()
@@ -169,7 +177,8 @@ class Replies:
         replied = [m.version for m in [*beside, *given] if m.version is not None]
         last = version if version is not None else (replied[-1] if replied else None)
         turns = [(m.role, m.shown) for m in given] + list(said)
-        return given, self.engine.begin(turns, sampling, stay_with=last, begun=begun)
+        with self._meter.beginning():
+            return given, self.engine.begin(turns, sampling, stay_with=last, begun=begun)
 
     def _start(self, live: Live) -> Live:
         with self._lock:
@@ -208,7 +217,7 @@ class Replies:
         began, first = time.monotonic(), None
         status = "error"
         try:
-            for text in live.generation:
+            for text in self._meter.follow(live.generation):
                 live.text = text
                 if first is None:
                     first = time.monotonic()

@@ -9,7 +9,7 @@ import gradio as gr
 from chatui.asked import Asked, refusal, sentence
 from chatui.handlers import problem_of
 from feedback.errors import BadInput
-from feedback.reviews import KINDS, ReviewFilter
+from feedback.reviews import ASK, KINDS, ReviewFilter
 from feedback.store import Store
 
 _NO_CHOICES: dict[str, list[Any]] = {"versions": [], "raters": [], "reasons": []}
@@ -35,6 +35,11 @@ class ReviewHandlers:
         data = event._data
         return self._queue(data["look"], problem_of(self.ask(self.store.review), data["id"], data["verdict"]))
 
+    def answer(self, event: gr.EventData) -> dict[str, Any]:
+        """A reply that was asked about got the reviewer's thumb, or that was taken back (`value` is then 0)."""
+        data = event._data
+        return self._queue(data["look"], problem_of(self.ask(self.store.answer_asked), data["id"], data["value"]))
+
     def amend(self, event: gr.EventData) -> dict[str, Any]:
         """A reply was corrected, which settles it too; or that was taken back (`verdict` is then "")."""
         data, amend = event._data, self.ask(self.store.amend)
@@ -43,8 +48,8 @@ class ReviewHandlers:
     def _queue(self, look: dict[str, Any], problem: str = "") -> dict[str, Any]:
         kind = look.get("kind") or KINDS[0]
         try:
-            found = self.ask(queue_of)(self.store, kind, look, _AT_ONCE)
-            choices = self.ask(self.store.review_choices)()
+            found = self.ask(queue_of)(self.store, kind, look, 1 if kind == ASK else _AT_ONCE)
+            choices = _NO_CHOICES if kind == ASK else self.ask(self.store.review_choices)()
         except gr.Error as error:
             found, choices = {"items": [], "counts": dict.fromkeys(KINDS, 0)}, _NO_CHOICES
             problem = problem or sentence(error)
@@ -52,11 +57,19 @@ class ReviewHandlers:
 
 
 def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int) -> dict[str, Any]:
-    """Return a reviewer's queue and the counts of every kind as plain values. Raises BadInput."""
+    """Return a reviewer's queue and the counts of every kind as plain values. Raises BadInput.
+
+    What is asked about (ASK) is chosen without regard to filters and remembered as put before somebody; `held` of the
+    look names what the reviewer was given already. Beside it there is no count, but the `rate` of good replies.
+    """
     wanted = wanted_of(look)
-    items = store.review_queue(kind, wanted, look.get("skipped") or (), limit)
-    drawn = [{**asdict(item), "created_at": item.created_at.isoformat()} for item in items]
-    return {"items": drawn, "counts": store.review_counts(wanted)}
+    more: dict[str, Any]
+    if kind == ASK:
+        items, more = store.put_asked(look.get("held") or (), limit), {"rate": asdict(store.random_rate())}
+    else:
+        items = store.review_queue(kind, wanted, look.get("skipped") or (), limit)
+        more = {"counts": store.review_counts(wanted)}
+    return {"items": [{**asdict(item), "created_at": item.created_at.isoformat()} for item in items], **more}
 
 
 def wanted_of(look: dict[str, Any]) -> ReviewFilter:

@@ -18,4 +18,5 @@ def wire(view: gr.HTML, handlers: ReviewHandlers) -> None:
     """Say which handler each event of the view calls."""
     view.look(handlers.look, None, view, **AT_ONCE)
     view.verdict(handlers.verdict, None, view, **AT_ONCE)
+    view.answer(handlers.answer, None, view, **AT_ONCE)
     view.amend(handlers.amend, None, view, **AT_ONCE)

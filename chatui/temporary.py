@@ -13,6 +13,7 @@ from dataclasses import dataclass, field, replace
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
 from chatui.following import Followed
+from chatui.meter import Meter
 from feedback.errors import BadInput, Busy
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -60,8 +61,9 @@ def is_temporary(conversation_id: str | None) -> bool:
 class TemporaryChats:
     """Every temporary chat of this process."""
 
-    def __init__(self, engine: Engine, sampling: Sampling, unfollowed_s: float):
+    def __init__(self, engine: Engine, sampling: Sampling, unfollowed_s: float, meter: Meter | None = None):
         """Write replies of `engine` with `sampling`; end one that nobody followed for `unfollowed_s`."""
+        self._meter = meter or Meter()
         self.engine, self.sampling, self._unfollowed_s = engine, sampling, unfollowed_s
         self._chats: OrderedDict[str, Chat] = OrderedDict()
         self._lock = threading.Lock()
@@ -125,12 +127,13 @@ class TemporaryChats:
         return live
 
     def _begin(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Passing:
-        return Passing(uuid.uuid4().hex, self.engine.begin(turns, sampling))
+        with self._meter.beginning():
+            return Passing(uuid.uuid4().hex, self.engine.begin(turns, sampling))
 
     def _write(self, live: Passing, chat: Chat | None) -> None:
         status = "error"
         try:
-            for text in live.generation:
+            for text in self._meter.follow(live.generation):
                 begins, live.text = not live.text, text
                 if begins:
                     live.tell()

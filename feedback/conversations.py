@@ -6,13 +6,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select, text
 from sqlalchemy.orm import Session
 
-from feedback.messages import check_text, find, newest_leaf, path, views
+from feedback.messages import check_text, find, newest_leaf, path, rows_of, views
 from feedback.personas import checked_sampling
 from feedback.records import ConversationLine, Found, Opening, Said
 from feedback.schema import LOCAL, Conversation, Message, now
 from feedback.sessions import Sessions
 
 _MAX_TITLE = 120
+_NEWEST = 1000  # conversations that a search reads through before it asks for all
 _BEFORE, _AFTER = 36, 72  # characters of a snippet around what was found
 
 
@@ -43,10 +44,13 @@ class Conversations(Sessions):
         if not words:
             return [Found(line) for line in self.conversations(owner, limit)]
         with self.reading() as session:
-            hits = _hits(session, words)
-            titled = and_(*(Conversation.title.icontains(word, autoescape=True) for word in words))
-            held = _listed(owner).where(or_(Conversation.id.in_(hits), titled)).limit(limit)
-            return [_found(_line(row), words, hits.get(row[0].id)) for row in session.execute(held)]
+            found, holds = _among_newest(session, words, owner), _contains(words)
+            if len(found) < limit:
+                holds = _holds(session, words)
+                held = Conversation.id.in_(select(Message.conversation_id).where(holds))
+                found = list(session.execute(_listed(owner).where(or_(held, _titled(words))).limit(limit)))
+            hits = _hits(session, holds, [row[0].id for row in found[:limit]])
+            return [_found(_line(row), words, hits.get(row[0].id)) for row in found[:limit]]
 
     def history(self, conversation_id: str, rater: str = LOCAL) -> list[Said]:
         """Return the path from the first message to the head, oldest first. Raises NotFound."""
@@ -111,10 +115,33 @@ def _line(row: Any) -> ConversationLine:
     return ConversationLine(conversation.id, conversation.title, conversation.updated_at, bool(running))
 
 
-def _hits(session: Session, words: list[str]) -> dict[str, str]:
-    """Map conversations to the newest message text that holds every word."""
+def _among_newest(session: Session, words: list[str], owner: str) -> list[Any]:
+    """Find the newest conversations first: of a common word these are enough, and all that hold it would be too many.
+
+    Nothing is found here with letters that the index compares otherwise than SQLite's own functions.
+    """
+    if not "".join(words).isascii():
+        return []
+    newest = list(session.execute(_listed(owner).limit(_NEWEST)))
+    ids = [row[0].id for row in newest]
+    query = select(Message.conversation_id).where(_contains(words)).distinct()
+    held = {row.conversation_id for row in rows_of(session, query, Message.conversation_id, ids)}
+    held |= {row.id for row in rows_of(session, select(Conversation.id).where(_titled(words)), Conversation.id, ids)}
+    return [row for row in newest if row[0].id in held]
+
+
+def _titled(words: list[str]) -> ColumnElement[bool]:
+    return and_(*(Conversation.title.icontains(word, autoescape=True) for word in words))
+
+
+def _contains(words: list[str]) -> ColumnElement[bool]:
+    return and_(Message.status != "running", *(Message.content.icontains(word, autoescape=True) for word in words))
+
+
+def _hits(session: Session, holds: ColumnElement[bool], conversation_ids: list[str]) -> dict[str, str]:
+    """Map conversations to the newest message text for which a condition holds."""
     query = select(Message.conversation_id, Message.content).order_by(Message.created_at, Message.seq)
-    return dict(session.execute(query.where(_holds(session, words))).tuples().all())
+    return dict(rows_of(session, query.where(holds), Message.conversation_id, conversation_ids))
 
 
 def _holds(session: Session, words: list[str]) -> ColumnElement[bool]:
@@ -123,7 +150,7 @@ def _holds(session: Session, words: list[str]) -> ColumnElement[bool]:
         wanted = " AND ".join('"' + word.replace('"', '""') + '"' for word in words)
         matching = "SELECT message_id FROM message_search WHERE message_search MATCH :wanted"
         return Message.id.in_(text(matching).bindparams(wanted=wanted))
-    return and_(Message.status != "running", *(Message.content.icontains(word, autoescape=True) for word in words))
+    return _contains(words)
 
 
 def _found(line: ConversationLine, words: list[str], content: str | None) -> Found:

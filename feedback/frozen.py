@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import func, insert, select
 
-from feedback.messages import in_batches
+from feedback.messages import rows_of
 from feedback.schema import Dataset, HeldOutPrompt, ModelVersion, RejectedReply, Split, TrainingPair
 from feedback.sessions import Sessions
 
@@ -53,13 +53,14 @@ class Datasets(Sessions):
     def splits(self, conversation_ids: Sequence[str]) -> dict[str, str]:
         """Map those of the conversations that have been in a dataset to `train` or `held_out`."""
         with self.reading() as session:
-            rows = in_batches(session, Split, Split.conversation_id, list(conversation_ids))
-            return {row.conversation_id: row.split for row in rows}
+            query = select(Split.conversation_id, Split.split)
+            return dict(rows_of(session, query, Split.conversation_id, conversation_ids))
 
     def remember_splits(self, new: dict[str, str]) -> None:
         """Fix the side of conversations that are in a dataset for the first time."""
-        with self.writing() as session:
-            session.add_all(Split(conversation_id=k, split=v) for k, v in new.items())
+        if new:
+            with self.writing() as session:
+                session.execute(insert(Split), [{"conversation_id": k, "split": v} for k, v in new.items()])
 
     def held_out_prompts(self) -> list[tuple[str, str, bytes]]:
         """List the prompts that are held out: conversation, digest, and what their near-duplicates are told by."""

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, and_, exists, not_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, not_, or_, select
 from sqlalchemy.orm import Session, aliased
 
-from feedback.messages import current_corrections, current_reviews, in_batches, newest_reviews
+from feedback.messages import current_corrections, current_reviews, in_batches, newest_reviews, rows_of
 from feedback.records import Feedback
 from feedback.schema import (
     Comparison,
@@ -24,7 +24,7 @@ from feedback.schema import (
 )
 from feedback.sessions import Sessions
 
-_BATCH = 200  # replies read at a time
+_BATCH = 500  # replies read at a time
 _TELLING = ("left", "right", "both_bad")  # outcomes of a comparison that say something of a reply
 
 
@@ -38,12 +38,36 @@ class Harvest(Sessions):
         any that ended by themselves, were answered, and that nothing anybody did speaks against.
         """
         with self.reading() as session:
-            ids = _in_order(session, _with_feedback(since))
-            silent = set(_in_order(session, _kept(since))) - set(ids) if kept else set()
+            replies = _in_order(session, _with_feedback(since))
+            silent = {r.id for r in _in_order(session, _kept(since))} - {r.id for r in replies} if kept else set()
             if silent:
-                ids = _in_order(session, or_(_with_feedback(since), _kept(since)))
-            for start in range(0, len(ids), _BATCH):
-                yield from _gather(session, ids[start : start + _BATCH], silent)
+                replies = _in_order(session, or_(_with_feedback(since), _kept(since)))
+            for start in range(0, len(replies), _BATCH):
+                yield from _gather(session, replies[start : start + _BATCH], silent)
+
+    def opinions_since(self, since: datetime | None) -> Iterable[Feedback]:
+        """Yield what `feedback` does in any order, as far as it takes to judge it: without prompts and siblings' texts.
+
+        It reads one message a reply, where `feedback` reads whole conversations.
+        """
+        with self.reading() as session:
+            query = _replies().where(_with_feedback(since))
+            for part in session.execute(query).partitions(_BATCH):
+                yield from _gather(session, part, set(), whole=False)
+
+
+@dataclass(frozen=True)
+class _Spoken:
+    """A message as far as it takes to learn from it."""
+
+    turn: tuple[str, str]  # role and content; the prompts of a conversation share it
+    parent_id: str | None
+    status: str
+    finish: str | None
+
+    @property
+    def content(self) -> str:
+        return self.turn[1]
 
 
 def spoken_against() -> ColumnElement[bool]:
@@ -54,14 +78,14 @@ def spoken_against() -> ColumnElement[bool]:
     )
 
 
-def _in_order(session: Session, wanted: ColumnElement[bool]) -> list[str]:
-    query = (
-        select(Message.id)
-        .join(Conversation, Conversation.id == Message.conversation_id)
-        .where(wanted, Conversation.deleted_at.is_(None))
-        .order_by(Conversation.created_at, Conversation.id, Message.seq)
-    )
-    return list(session.scalars(query))
+def _replies() -> Select[str, str, str]:
+    query = select(Message.id, Message.conversation_id, Conversation.source)
+    return query.join(Conversation, Conversation.id == Message.conversation_id).where(Conversation.deleted_at.is_(None))
+
+
+def _in_order(session: Session, wanted: ColumnElement[bool]) -> Sequence[Row[str, str, str]]:
+    order = (Conversation.created_at, Conversation.id, Message.seq)
+    return session.execute(_replies().where(wanted).order_by(*order)).all()
 
 
 def _with_feedback(since: datetime | None) -> ColumnElement[bool]:
@@ -103,6 +127,9 @@ class _Choices:
     at: list[datetime] = field(default_factory=list)
 
 
+_NO_CHOICES = _Choices()
+
+
 def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
     """Map replies to what was chosen between them and others; a person's newest word on two replies counts."""
     last: dict[tuple[str, frozenset[str]], tuple[str | None, datetime]] = {}
@@ -136,33 +163,32 @@ def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
     return found
 
 
-def _gather(session: Session, ids: Sequence[str], silent: set[str]) -> Iterator[Feedback]:
-    messages = {m.id: m for m in in_batches(session, Message, Message.id, ids)}
-    replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
+def _gather(
+    session: Session, replies: Sequence[Row[str, str, str]], silent: set[str], whole: bool = True
+) -> Iterator[Feedback]:
+    """Yield what people think of replies; without prompts and siblings' texts unless `whole`."""
+    ids = [reply.id for reply in replies]
+    ours = _ours(session, ids)
     choices = _choices(session, ids)
     beaten = {other for chosen in choices.values() for other in chosen.won}
     corrections, reviews = current_corrections(session, ids), current_reviews(session, list(beaten.union(ids)))
-    thumbs: dict[str, list[Rating]] = {}
-    for rating in in_batches(session, Rating, Rating.message_id, ids):
-        if rating.value != 0:
-            thumbs.setdefault(rating.message_id, []).append(rating)
-    conversation_ids = list({m.conversation_id for m in messages.values()})
-    conversations = {c.id: c for c in in_batches(session, Conversation, Conversation.id, conversation_ids)}
-    by_id = {m.id: m for m in in_batches(session, Message, Message.conversation_id, conversation_ids)}
-    wordings = _wordings(session, replies.values())
-    for message_id in ids:
-        message, reply, correction = messages[message_id], replies.get(message_id), corrections.get(message_id)
+    thumbs = _thumbs(session, ids)
+    spoken = _spoken(session, Message.conversation_id if whole else Message.id, replies)
+    wordings = _wordings(session, ours.values()) if whole else {}
+    written = _written(session, [key for key in ids if key in silent])
+    for message_id, conversation_id, source in replies:
+        message, reply, correction = spoken[message_id], ours.get(message_id), corrections.get(message_id)
         ratings, review = thumbs.get(message_id, []), reviews.get(message_id)
-        chosen = choices.get(message_id, _Choices())
+        chosen = choices.get(message_id, _NO_CHOICES)
         told = [r.updated_at for r in ratings] + chosen.at
         told += [correction.created_at] if correction else []
         told += [review.created_at] if review and review.verdict == "approved" else []
         if not told and message_id not in silent:
             continue  # the correction that brought it here was taken back
         yield Feedback(
-            message_id=message.id,
-            conversation_id=message.conversation_id,
-            prompt=_prompt(message, reply, by_id, wordings),
+            message_id=message_id,
+            conversation_id=conversation_id,
+            prompt=_prompt(message, reply, spoken, wordings) if whole else (),
             content=message.content,
             status=message.status,
             finish=message.finish,
@@ -171,42 +197,75 @@ def _gather(session: Session, ids: Sequence[str], silent: set[str]) -> Iterator[
             reasons=tuple(sorted({reason for r in ratings for reason in r.reasons})),
             correction=correction.text if correction else None,
             correction_id=correction.id if correction else None,
-            changed_at=max(told, default=message.created_at),
+            changed_at=max(told) if told else written[message_id],
             verdict=review.verdict if review else None,
             chosen_by=tuple(sorted(chosen.by)),
             discarded_by=tuple(sorted(chosen.against)),
             beat={
-                other: by_id[other].content
+                other: spoken[other].content
                 for other, won in chosen.won.items()
-                if won > 0 and _teaches(by_id[other], reviews.get(other))
+                if won > 0 and whole and _teaches(spoken[other], reviews.get(other))
             },
             corrected_by=correction.author_id if correction else None,
-            source=conversations[message.conversation_id].source,
+            source=source,
         )
 
 
-def _teaches(message: Message, review: Review | None) -> bool:
+# What follows reads columns, not objects of the record: there may be a million messages.
+
+
+def _ours(session: Session, ids: Sequence[str]) -> dict[str, Any]:
+    query = select(Reply.message_id, Reply.version, Reply.prompt)
+    return {row.message_id: row for row in rows_of(session, query, Reply.message_id, ids)}
+
+
+def _thumbs(session: Session, ids: Sequence[str]) -> dict[str, list[Any]]:
+    query = select(Rating.message_id, Rating.rater_id, Rating.value, Rating.reasons, Rating.updated_at)
+    found: dict[str, list[Any]] = {}
+    for row in rows_of(session, query.where(Rating.value != 0).order_by(Rating.id), Rating.message_id, ids):
+        found.setdefault(row.message_id, []).append(row)
+    return found
+
+
+def _spoken(session: Session, column: Any, replies: Sequence[Row[str, str, str]]) -> dict[str, _Spoken]:
+    """Map messages to what they say: those of whole conversations, or the replies alone."""
+    keys = [reply.id for reply in replies]
+    if column is Message.conversation_id:
+        keys = list(dict.fromkeys(reply.conversation_id for reply in replies))
+    said = (Message.id, Message.role, Message.content, Message.parent_id, Message.status, Message.finish)
+    return {
+        key: _Spoken((role, text), *rest) for key, role, text, *rest in rows_of(session, select(*said), column, keys)
+    }
+
+
+def _written(session: Session, ids: Sequence[str]) -> dict[str, datetime]:
+    query = select(Message.id, Message.created_at)
+    return {row.id: row.created_at for row in rows_of(session, query, Message.id, ids)}
+
+
+def _teaches(message: _Spoken, review: Review | None) -> bool:
     """Tell whether a reply may stand as the worse of two: it ended with some text, and no reviewer forbids it."""
     said = message.status in ("complete", "stopped") and bool(message.content.strip())
     return said and (review is None or review.verdict != "rejected")
 
 
-def _wordings(session: Session, replies: Iterable[Reply]) -> dict[int, str]:
+def _wordings(session: Session, replies: Iterable[Any]) -> dict[int, str]:
     used = [part["correction"] for reply in replies for part in reply.prompt if "correction" in part]
     return {c.id: c.text or "" for c in in_batches(session, Correction, Correction.id, used)}
 
 
 def _prompt(
-    message: Message, reply: Reply | None, by_id: dict[str, Message], wordings: dict[int, str]
+    message: _Spoken, reply: Any, spoken: dict[str, _Spoken], wordings: dict[int, str]
 ) -> tuple[tuple[str, str], ...]:
     if reply is not None:
-        return tuple(
-            (by_id[part["message"]].role, wordings.get(part.get("correction", 0), by_id[part["message"]].content))
-            for part in reply.prompt
-        )
+        return tuple(_turn(spoken[part["message"]], wordings.get(part.get("correction", 0))) for part in reply.prompt)
     above: list[tuple[str, str]] = []
     parent = message.parent_id
     while parent is not None:
-        above.append((by_id[parent].role, by_id[parent].content))
-        parent = by_id[parent].parent_id
+        above.append(spoken[parent].turn)
+        parent = spoken[parent].parent_id
     return tuple(above[::-1])
+
+
+def _turn(message: _Spoken, wording: str | None) -> tuple[str, str]:
+    return message.turn if wording is None else (message.turn[0], wording)

@@ -71,16 +71,19 @@ def require_folders(session: Session, numbers: Iterable[int]) -> None:
 def _needed(session: Session) -> dict[int, str]:
     """Map each version that must stay to the reason."""
     needed = dict.fromkeys(_pinned(session), "it is pinned")
-    for promotion in session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(2)):
+    newest = list(session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(2)))
+    for promotion in newest[1:]:
         needed |= _of(session, promotion.id, "it served last")
-        restored = promotion.restores_id or promotion.id
-        before = session.scalar(select(Promotion).where(Promotion.id < restored).order_by(Promotion.id.desc()).limit(1))
+    for promotion in newest[:1]:
+        older = select(Promotion).where(Promotion.id < (promotion.restores_id or promotion.id))
+        before = session.scalar(older.order_by(Promotion.id.desc()).limit(1))
         if before is not None:
             needed |= _of(session, before.restores_id or before.id, "a rollback would bring it back")
     for trial in session.scalars(select(Trial).where(Trial.outcome.is_(None))):
         needed |= dict.fromkeys((trial.candidate, trial.against), "a trial uses it")
-    newest = session.scalar(select(func.max(Promotion.id)))
-    return needed | (_of(session, newest, "it serves") if newest is not None else {})
+    for promotion in newest[:1]:
+        needed |= _of(session, promotion.id, "it serves")
+    return needed
 
 
 def _pinned(session: Session) -> list[int]:

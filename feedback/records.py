@@ -139,6 +139,18 @@ class ReviewItem:
     thumbs: tuple[Thumb, ...]
     correction: str | None
     signals: tuple[str, ...]
+    why: str = ""  # of a reply that is asked about: uncertain, disputed, unlike or random
+
+
+@dataclass(frozen=True)
+class RandomRate:
+    """Replies asked about by chance: how many were answered, how many got a thumb up, and its 90 % interval."""
+
+    asked: int
+    answered: int
+    up: int
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """Verbs on reviews: the queue of replies that a reviewer should look at, and the verdict on each."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -19,6 +19,8 @@ from feedback.schema import LOCAL, Conversation, Correction, Message, Rating, Re
 from feedback.sessions import Sessions
 
 KINDS = ("unrated", "doubtful", "disputed", "corrected")
+ASK = "ask"  # the queue beside them that chooses by itself: see asking.py
+MOST_COUNTED = 1000  # nobody reviews more in a day, and counting half a million takes seconds
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,14 @@ class Reviews(Sessions):
             if leave_out:
                 query = query.where(Message.id.not_in(list(leave_out)[:500]))
             order = query.order_by(Message.created_at.desc(), Message.id).limit(limit)
-            return _items(session, list(session.scalars(order)))
+            return review_items(session, list(session.scalars(order)))
 
     def review_counts(self, wanted: ReviewFilter | None = None) -> dict[str, int]:
-        """Count what waits for a verdict, by kind; a reply may be of several kinds."""
+        """Count what waits for a verdict, by kind, as far as MOST_COUNTED; a reply may be of several kinds."""
         with self.reading() as session:
-            counts = (select(func.count()).select_from(_waiting(k, wanted or ReviewFilter()).subquery()) for k in KINDS)
-            return {kind: session.scalar(query) or 0 for kind, query in zip(KINDS, counts, strict=True)}
+            some = {k: _waiting(k, wanted or ReviewFilter()).limit(MOST_COUNTED) for k in KINDS}
+            counts = {k: select(func.count()).select_from(query.subquery()) for k, query in some.items()}
+            return {kind: session.scalar(query) or 0 for kind, query in counts.items()}
 
     def review_choices(self) -> dict[str, list[Any]]:
         """List what can be filtered by: versions that wrote replies, raters, and reasons."""
@@ -148,23 +151,47 @@ def _settles() -> ColumnElement[bool]:
 
 def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
     if kind not in KINDS:
-        raise BadInput(f"The kind {kind!r} is not known; {', '.join(KINDS)} are.")
+        raise BadInput(f"The kind {kind!r} is not known; {', '.join((ASK, *KINDS))} are.")
     judged = exists().where(
         Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict.is_not(None), _settles()
     )
+    # Half of all messages are such replies: of the rarer kinds the database must not go through all these first.
+    role, status = (c if kind == "unrated" else c.concat("") for c in (Message.role, Message.status))
     return (
         select(Message)
         .join(Conversation, Conversation.id == Message.conversation_id)
         .where(
             Conversation.deleted_at.is_(None),
-            Message.role == "assistant",
-            Message.status.in_(("complete", "stopped", "interrupted")),
+            role == "assistant",
+            status.in_(("complete", "stopped", "interrupted")),
             Message.content != "",
+            *_may_be(kind),
             _is(kind),
             not_(judged),
             *_narrowed(wanted),
         )
     )
+
+
+def _may_be(kind: str) -> Iterable[ColumnElement[bool]]:
+    """Name the few replies that can be of a kind at all, so that nobody looks at all the others."""
+    if kind == "unrated":
+        return
+    corrected = select(Correction.message_id)
+    if kind == "corrected":
+        yield Message.id.in_(corrected)
+        return
+    liked = select(Rating.message_id).where(Rating.value == 1)
+    if kind == "disputed":
+        vouched = liked.union(select(Review.message_id).where(Review.verdict == "approved"))
+        down = select(Rating.message_id).where(Rating.value == -1)
+        yield Message.id.in_(down.intersect(select(vouched.subquery().c.message_id)))
+        return
+    cut = select(Message.id).where(Message.finish == "length", Message.id.in_(liked))
+    edited = select(Signal.message_id).where(Signal.kind == "edited")
+    asked_again = select(Message.id).where(Message.parent_id.in_(edited))
+    told = select(Signal.message_id).where(Signal.kind.in_(("regenerated", "stopped")))
+    yield Message.id.in_(told.union(corrected, cut, asked_again))
 
 
 def _thumbed(*values: int) -> ColumnElement[bool]:
@@ -204,7 +231,10 @@ def _narrowed(wanted: ReviewFilter) -> Iterable[ColumnElement[bool]]:
         yield Message.created_at < wanted.until
 
 
-def _items(session: Session, messages: Sequence[Message]) -> list[ReviewItem]:
+def review_items(
+    session: Session, messages: Sequence[Message], why: Mapping[str, str] | None = None
+) -> list[ReviewItem]:
+    """Tell replies as a reviewer sees them; `why` maps those that are asked about to the reason."""
     ids = [m.id for m in messages]
     replies = {r.message_id: r for r in in_batches(session, Reply, Reply.message_id, ids)}
     corrections = current_corrections(session, ids)
@@ -230,6 +260,7 @@ def _items(session: Session, messages: Sequence[Message]) -> list[ReviewItem]:
             signals=tuple(
                 sorted({*signals.get(m.id, ()), *(k for k in signals.get(m.parent_id or "", ()) if k == "edited")})
             ),
+            why=(why or {}).get(m.id, ""),
         )
         for m in messages
     ]

@@ -103,7 +103,11 @@ class Message(Base):
     """
 
     __tablename__ = "messages"
-    __table_args__ = (UniqueConstraint("conversation_id", "seq"),)
+    __table_args__ = (
+        UniqueConstraint("conversation_id", "seq"),
+        Index("ix_messages_role_status", "role", "status"),  # how many there are is counted off it
+        Index("ix_messages_role_created_at", "role", "created_at"),  # a reviewer's queue is read off it, newest first
+    )
     id: Mapped[str] = mapped_column(primary_key=True)
     conversation_id: Mapped[str] = mapped_column(ForeignKey("conversations.id"))
     parent_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id"), index=True)

@@ -6,10 +6,12 @@ writes.
 
 from typing import Self
 
+from feedback.asking import Asking
 from feedback.cards import Cards
 from feedback.comparisons import Comparisons
 from feedback.computing import Computing
 from feedback.conversations import Conversations
+from feedback.counting import Counting
 from feedback.database import Database
 from feedback.diary import Diaries
 from feedback.exchange import Exchange
@@ -26,6 +28,7 @@ from feedback.reviews import Reviews
 from feedback.revocation import Revocations
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
+from feedback.tally import Tallies
 from feedback.thumbs import Thumbs
 from feedback.trials import Trials
 from feedback.turns import Turns
@@ -39,9 +42,12 @@ class Store(
     Turns,
     Comparisons,
     Ratings,
+    Counting,
     Harvest,
     Reviews,
     Insight,
+    Asking,
+    Tallies,
     Runs,
     Diaries,
     Computing,

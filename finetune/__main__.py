@@ -1,5 +1,4 @@
-"""python -m finetune retrain | schedule | cancel [RUN] | pairs | evaluate VERSION --data FILE | versions | runs
-| promote N | rollback | prune | trace | revoked"""
+"""python -m finetune COMMAND: make runs, look at what they learn and made, choose what serves; --help lists them."""
 
 import argparse
 import json
@@ -35,6 +34,18 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _retrain(data: DataSettings, args: argparse.Namespace) -> int:
+    """Make one run, or this process's share of it."""
+    from finetune.follow import follow
+    from finetune.spread import together
+
+    with together() as spread:
+        if spread.main:
+            return _make_run(data, args)
+        follow(data)
+    return 0
+
+
+def _make_run(data: DataSettings, args: argparse.Namespace) -> int:
     """Make one run; the last line is one object of JSON, however it ends."""
     from finetune.machine import step_back
     from finetune.pipeline import RunCancelled, RunFailed, retrain
@@ -63,7 +74,8 @@ def _retrain(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _last_line(code: int, verdict: str, reason: str, run: int | None = None, version: int | None = None) -> int:
-    print(json.dumps({"run": run, "version": version, "verdict": verdict, "reason": reason}, ensure_ascii=False))
+    told = {"run": run, "version": version, "verdict": verdict, "reason": reason}
+    print(json.dumps(told, ensure_ascii=False), flush=True)
     return code
 
 

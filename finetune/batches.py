@@ -80,3 +80,14 @@ def parts(lengths: Sequence[int], device: str) -> list[list[int]]:
                 continue
         made.append([index])
     return made
+
+
+def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
+    """Deal rows, given by their lengths, to processes: each gets about as many tokens, the longest rows first."""
+    hands: list[list[int]] = [[] for _ in range(processes)]
+    held = [0] * processes
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        least = held.index(min(held))
+        hands[least].append(index)
+        held[least] += lengths[index]
+    return [sorted(hand) for hand in hands]

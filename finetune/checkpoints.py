@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from finetune.model import write_json
+from finetune.spread import Spread
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # as torch's AdamW names them
 
@@ -84,6 +85,17 @@ def newest(
             optimizer.state[weight] = {"step": torch.tensor(float(state["step"])), **moments}
         return State(**state), _part(tensors, "kept/"), _part(tensors, "inner/")
     return None
+
+
+def level(
+    state: State, weights: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, spread: Spread
+) -> None:
+    """Give the optimizers of a run's other processes the moments that the main one has from its checkpoint."""
+    for weight in weights.values():
+        if not spread.main:
+            moments = {moment: torch.zeros_like(weight) for moment in _MOMENTS}
+            optimizer.state[weight] = {"step": torch.tensor(float(state.step)), **moments}
+        spread.level([optimizer.state[weight][moment] for moment in _MOMENTS])
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

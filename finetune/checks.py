@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from finetune.alike import Signature, digest, signature, words
+from finetune.alike import HASHES, Signature, digest, signature, words
 from finetune.filters import other_language, repeats
 from finetune.model import ChatTemplate, TemplateRefuses
 from finetune.splits import question
@@ -19,24 +19,40 @@ from finetune.splits import question
 _MADE_BY = "1"  # goes up whenever a filter or a signature changes, so that what is kept is not believed any more
 _TABLE = """CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, tokens INTEGER, repeats INTEGER, foreign_ INTEGER,
     asked TEXT, signatures BLOB) WITHOUT ROWID"""
-_SIGNATURES = 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Check:
     """What is known of a prompt with a completion.
 
     `tokens`: how long it is, None if the template refuses it. `asked`: the digest of the question, "" for a generic
-    one. The signatures are of the whole prompt, of the completion, and of the question.
+    one. `signatures`, one after the other as bytes, are of the whole prompt, of the completion, and of the question:
+    a run holds a check for each text, and three arrays would take twice the memory.
     """
 
     tokens: int | None
     repeats: bool
     foreign: bool
     asked: str
-    prompt: Signature
-    completion: Signature
-    question: Signature
+    signatures: bytes
+
+    @property
+    def prompt(self) -> Signature:
+        """The prompt's signature."""
+        return self._signature(0)
+
+    @property
+    def completion(self) -> Signature:
+        """The completion's signature."""
+        return self._signature(1)
+
+    @property
+    def question(self) -> Signature:
+        """The question's signature."""
+        return self._signature(2)
+
+    def _signature(self, place: int) -> Signature:
+        return np.frombuffer(self.signatures, dtype=np.uint16, count=HASHES, offset=2 * HASHES * place)
 
 
 Text = tuple[tuple[tuple[str, str], ...], str, bool]  # prompt, completion, whether it ends
@@ -73,9 +89,14 @@ class Checks:
             repeats=repeats(completion),
             foreign=other_language("\n".join(text for _, text in prompt), completion),
             asked=digest(asked) if asked else "",
-            prompt=signature([f"{role} {word}" for role, text in prompt for word in words(text)]),
-            completion=signature(words(completion)),
-            question=signature(asked),
+            signatures=b"".join(
+                signature(of).tobytes()
+                for of in (
+                    [f"{role} {word}" for role, text in prompt for word in words(text)],
+                    words(completion),
+                    asked,
+                )
+            ),
         )
 
     def _known(self, keys: Sequence[str]) -> dict[str, Check]:
@@ -121,11 +142,9 @@ def checks_in(path: Path, template: ChatTemplate, writes: bool) -> Iterator[Chec
 
 def _row(item: tuple[str, Check]) -> tuple[str, int | None, bool, bool, str, bytes]:
     key, check = item
-    signatures = np.concatenate([check.prompt, check.completion, check.question]).tobytes()
-    return key, check.tokens, check.repeats, check.foreign, check.asked, signatures
+    return key, check.tokens, check.repeats, check.foreign, check.asked, check.signatures
 
 
 def _read(row: tuple[str, int | None, int, int, str, bytes]) -> Check:
-    _, tokens, repeated, foreign, asked, blob = row
-    signatures = np.frombuffer(blob, dtype=np.uint16).reshape(_SIGNATURES, -1)
-    return Check(tokens, bool(repeated), bool(foreign), asked, *signatures)
+    _, tokens, repeated, foreign, asked, signatures = row
+    return Check(tokens, bool(repeated), bool(foreign), asked, signatures)

@@ -20,6 +20,7 @@ from transformers import (
 from transformers.utils import logging as quiet
 
 from feedback.errors import RapportError
+from finetune.spread import on_gpus
 
 IGNORED = -100  # the label of a token that carries no loss
 _NO_TEMPLATE = "its tokenizer has no chat template; take the chat (instruct) model instead."
@@ -160,8 +161,8 @@ class Loaded:
 
 
 def best_device() -> torch.device:
-    """CUDA where there is one, else the CPU."""
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    """CUDA where there is one and is meant to be used, else the CPU."""
+    return torch.device("cuda" if on_gpus() else "cpu")
 
 
 def load_base(folder: Path, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Loaded:

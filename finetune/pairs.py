@@ -90,7 +90,7 @@ class Choice:
     questions: list[Question]
 
 
-@dataclass
+@dataclass(slots=True)
 class _Taken:
     """A pair as far as it got, with what the rules that compare pairs need to know."""
 

@@ -37,6 +37,7 @@ from finetune.prune import prune
 from finetune.pulse import Cancelled, Pulse
 from finetune.schedule import require_feedback
 from finetune.settings import DiskSettings, ScheduleSettings, TrainSettings
+from finetune.tracking import Tell, check_trackers, figures, quiet, reporting
 from finetune.train import Trained, train_adapter
 from finetune.trials import trial_rule
 
@@ -74,6 +75,7 @@ def retrain(
     Raises Busy if another one is under way, NotEnough if there is too little feedback, NoRoom if there is too little
     disk. Anything else that goes wrong is written to the run as its reason, and raised as RunFailed.
     """
+    check_trackers(settings.report_to)
     with the_only_run(store, data) as dead:
         check_base(data)
         if dead is None:
@@ -81,8 +83,8 @@ def retrain(
         require_disk(data, schedule)
         run = _Run(store, data, settings, dead)
         try:
-            with run.recorded():
-                return run.make()
+            with run.recorded(), reporting(settings, run.dir, run.id) as tell:
+                return run.make(tell)
         finally:
             _tidy(store, data, schedule)
 
@@ -129,8 +131,8 @@ class _Run:
         self.kept.clear()
         return (RunCancelled if status == "cancelled" else RunFailed)(self.id, reason)
 
-    def make(self) -> Result:
-        """Build, train, evaluate, as far as that is not done yet; return what came of it."""
+    def make(self, tell: Tell = quiet) -> Result:
+        """Build, train, evaluate, as far as that is not done yet; return what came of it. Trackers hear by `tell`."""
         if self.dead:
             self._take_up()
         write_json(self.dir / "settings.json", self.settings.model_dump())
@@ -139,10 +141,11 @@ class _Run:
         self.store.add_base(ensure_base(self.data))
         self.kept.require_same_base()
         sides, general = self.kept.frozen() or self._build()
-        trained = self.kept.trained() or self._train(sides, general)
+        trained = self.kept.trained() or self._train(sides, general, tell)
         self._enter("evaluating")
         serving = self.store.serving()
         verdict = self._evaluate(sides, serving)
+        tell(figures(verdict.verdict, verdict.reason, verdict.figures), trained.steps)
         return self._publish(verdict, trained, sides, serving)
 
     def _take_up(self) -> None:
@@ -178,7 +181,7 @@ class _Run:
             self._base = self.pulse.watch(load_base(self.data.base_dir, dtype=training_dtype(device), device=device))
         return self._base
 
-    def _train(self, sides: Sides, general: tuple[Answer, ...]) -> Trained:
+    def _train(self, sides: Sides, general: tuple[Answer, ...], tell: Tell) -> Trained:
         """Train, from the newest checkpoint if there is one; write the candidate's folder under a temporary name."""
         self._enter("training")
         base, candidate = self._load(), self.kept.candidate
@@ -192,6 +195,7 @@ class _Run:
             self.kept.work,
             self.pulse.progress,
             resume=True,
+            tell=tell,
         )
         self.pulse.trained(trained)
         shutil.rmtree(candidate, ignore_errors=True)

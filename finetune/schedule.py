@@ -104,7 +104,7 @@ def record_now(store: Store) -> RecordNow:
     """Read what `due` needs."""
     new: list[datetime] = []
     good = False
-    for feedback in store.feedback(store.learned_until()):
+    for feedback in store.opinions_since(store.learned_until()):
         told = opinions(feedback)
         if any(opinion.usable for opinion in told):
             new.append(feedback.changed_at)
@@ -122,7 +122,7 @@ def record_now(store: Store) -> RecordNow:
 
 def has_good(store: Store) -> bool:
     """Tell whether the record calls any text good."""
-    return any(opinion.rule in GOOD for f in store.feedback() for opinion in opinions(f))
+    return any(opinion.rule in GOOD for f in store.opinions_since(None) for opinion in opinions(f))
 
 
 def require_feedback(store: Store, settings: ScheduleSettings | None) -> None:

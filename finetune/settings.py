@@ -1,12 +1,27 @@
 """How runs are made, and when they start by themselves."""
 
 from datetime import timedelta
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
+from pydantic_settings import NoDecode
 
 from feedback.settings import Interval, Settings
 from finetune.moments import Cron, Hours
+
+TRACKERS = ("tensorboard", "wandb", "trackio")
+
+
+def parse_trackers(value: Any) -> list[str]:
+    """Read trackers' names between commas; none is fine. Raises ValueError for one that is not known."""
+    parts = [str(part).strip().lower() for part in (value if isinstance(value, list) else str(value).split(","))]
+    names = list(dict.fromkeys(part for part in parts if part))
+    if not set(names) <= set(TRACKERS):
+        raise ValueError(f"give {', '.join(TRACKERS)}, or several of them between commas")
+    return names
+
+
+Trackers = Annotated[list[str], NoDecode, BeforeValidator(parse_trackers)]
 
 
 class PairSettings(Settings):
@@ -113,6 +128,7 @@ class TrainSettings(PairSettings, GateSettings, TrialSettings):
     train_gpu_memory: float = Field(
         0, ge=0, le=1, description="most of the GPU's memory that a run may take, as a share; 0: whatever is free"
     )
+    report_to: Trackers = Field([], description="who is told of a run: tensorboard, wandb, trackio; empty: nobody")
 
 
 class DiskSettings(Settings):

@@ -7,20 +7,21 @@ goes on from a checkpoint throws the same.
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from feedback.errors import RapportError
-from finetune import checkpoints, methods, objectives
+from finetune import checkpoints, methods, objectives, shard
 from finetune import perturbations as perturb
-from finetune.batches import PairRows, pad, parts
+from finetune.batches import PairRows, deal, pad, parts
 from finetune.best import better, mean
 from finetune.checkpoints import State
 from finetune.forward import reply_logits
@@ -29,10 +30,13 @@ from finetune.lean import lean
 from finetune.model import IGNORED, Encoded, Loaded
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
+from finetune.spread import here
+from finetune.tracking import Tell, quiet
 
 Progress = Callable[[int, int, float, State], None]  # step, total, latest loss, and what was measured so far
 # (batch, logits, tokens, places) -> weighted losses, of the places of the batch that the logits are for
 _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
+_Found = TypeVar("_Found")
 _CHUNK = 512  # places whose losses are computed at once
 _STEPS, _FEWEST_PASSES, _MOST_PASSES = 120, 3, 24
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
@@ -53,6 +57,17 @@ class Trained:
     kept_epoch: int  # whose weights were kept
 
 
+@dataclass(frozen=True)
+class Work:
+    """What the processes of a run train on together, and how; `dtype` is what the base is read in."""
+
+    dtype: torch.dtype
+    train: Sequence[TrainingPair]
+    validation: Sequence[TrainingPair]
+    keep: Sequence[Answer]
+    settings: TrainSettings
+
+
 def train_adapter(
     loaded: Loaded,
     train: Sequence[TrainingPair],
@@ -62,20 +77,34 @@ def train_adapter(
     work_dir: Path,
     progress: Progress,
     resume: bool = False,
+    tell: Tell = quiet,
 ) -> tuple[Any, Trained]:
     """Train what `settings.method` adds to the base model, which itself stays as it is (but for `full`).
 
     Kept is the last epoch that is as good on the validation pairs as the best, and within `max_general_rise` if any
     is; training stops after `patience` worse ones. With `resume` it goes on from the newest checkpoint in `work_dir`
-    that is of the same settings and data. Returns the model, for `methods.save`, and what training came to.
+    that is of the same settings and data. Where there are other processes, `train_along` is theirs. `tell` is given
+    what trackers show. Returns the model, for `methods.save`, and what training came to.
     """
-    if settings.train_threads:
-        torch.set_num_threads(settings.train_threads)
-    training = _Training(loaded, train, validation, keep, settings)
-    with lean(training.model), training.precision():
-        trained = training.run(work_dir, progress, resume)
+    work = here().share(Work(loaded.model.dtype, train, validation, keep, settings))
+    training, trained = _trained(loaded, work, work_dir, progress, resume, tell)
     training.model.eval()
     return training.model, trained
+
+
+def train_along(loaded: Loaded, work: Work) -> None:
+    """Take a share of every step of the main process's `train_adapter`; returns when training has ended."""
+    _trained(loaded, work, Path(), lambda *_: None, False, quiet)
+
+
+def _trained(
+    loaded: Loaded, work: Work, work_dir: Path, progress: Progress, resume: bool, tell: Tell
+) -> tuple["_Training", Trained]:
+    if work.settings.train_threads:
+        torch.set_num_threads(work.settings.train_threads)
+    training = _Training(loaded, work.train, work.validation, work.keep, work.settings, tell)
+    with lean(training.model), training.precision():
+        return training, training.run(work_dir, progress, resume)
 
 
 class _Training:
@@ -88,8 +117,10 @@ class _Training:
         validation: Sequence[TrainingPair],
         keep: Sequence[Answer],
         settings: TrainSettings,
+        tell: Tell,
     ):
         self.settings, self.device, template = settings, loaded.device, loaded.template
+        self.spread, self.tell = here(), tell
         self.filler = min(template.end_ids)
         good, bad = [p for p in train if p.good], [p for p in train if not p.good]
         self.good = PairRows(good, template, settings.wear_prompts, settings.seed)
@@ -105,6 +136,9 @@ class _Training:
         spared = _WATCHED if len(general) >= _WATCH_FROM else 0
         self.watched, general = general[:spared], general[spared:]
         self.keep = general if settings.keep_weight else []
+        self.sharded = shard.is_asked_for(self.spread)
+        if self.sharded:
+            shard.shard(loaded.model, settings.method, self.spread)
         torch.manual_seed(settings.seed)
         with torch.no_grad():  # before anything is added to the base
             self.model = loaded.model
@@ -125,15 +159,16 @@ class _Training:
     def run(self, work_dir: Path, progress: Progress, resume: bool) -> Trained:
         """Train to the last epoch, or until patience ends; put the weights that were kept in place."""
         key = self._key()
-        found = checkpoints.newest(work_dir, key, self.weights, self.optimizer) if resume else None
-        state, kept, inner = found or (State(), {}, {})
+        state, kept, inner = self._begin(work_dir, key, resume)
         methods.set_inner_state(self.model, inner)
         while state.epoch < self.epochs and not (self.validation and state.worse >= self.settings.patience):
             self._epoch(state, progress)
-            if self._judge(state):
+            if self._judge(state) and self.spread.main:
                 kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
             inner = methods.inner_state(self.model, self.settings.method)
-            checkpoints.save(work_dir, key, state, self.weights, self.optimizer, kept, inner)
+            if self.spread.main:
+                checkpoints.save(work_dir, key, state, self.weights, self.optimizer, kept, inner)
+        self.spread.part()
         for name, weight in kept.items():
             self.weights[name].data.copy_(weight)
         return Trained(
@@ -145,12 +180,21 @@ class _Training:
             kept_epoch=state.kept,
         )
 
+    def _begin(self, work_dir: Path, key: str, resume: bool) -> tuple[State, dict[str, Tensor], dict[str, Tensor]]:
+        """Begin in all processes as the main one does: with its weights, or where its checkpoint was."""
+        found = checkpoints.newest(work_dir, key, self.weights, self.optimizer) if resume and self.spread.main else None
+        state, kept, inner = found or (State(), {}, {})
+        state, inner = self.spread.share((state, inner))
+        self.spread.level([weight.data for weight in self.weights.values()])
+        if state.step:
+            checkpoints.level(state, self.weights, self.optimizer, self.spread)
+        return state, kept, inner
+
     def _key(self) -> str:
         """Name the settings and rows of this run, so that no checkpoint of another is taken for its own."""
         rows = [row for side in (self.good, self.bad) for row in side.rows]
-        told = repr(
-            (self.settings.model_dump(exclude={"train_threads", "train_gpu_memory"}), rows, self.validation, self.keep)
-        )
+        settings = self.settings.model_dump(exclude={"train_threads", "train_gpu_memory", "report_to"})
+        told = repr((settings, rows, self.validation, self.keep))
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _epoch(self, state: State, progress: Progress) -> None:
@@ -160,15 +204,19 @@ class _Training:
         for turn in range(self.per_epoch):
             good = [self.good.read(i, state.epoch) for i in order[turn * batch : (turn + 1) * batch]]
             bad = [self.bad.read(i, state.epoch) for i in others[turn * share : (turn + 1) * share]]
+            began = time.perf_counter()
             loss = self._step(state.step, good, bad)
+            tokens = sum(len(row.ids) for row in good + bad)
             state.step += 1
             state.loss_sum += loss
-            state.tokens += sum(len(row.ids) for row in good + bad)
+            state.tokens += tokens
             progress(state.step, self.steps, loss, state)
+            told = {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
+            self.tell(told | {"tokens_per_s": tokens / (time.perf_counter() - began)}, state.step)
         state.epoch += 1
 
     def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
-        """Compute the gradient and take the step; return its loss."""
+        """Compute the gradient, each process its part, and take the step; return its loss."""
         try:
             loss = self._gradient(step, good, bad)
         except torch.OutOfMemoryError:
@@ -178,6 +226,8 @@ class _Training:
             self.base.gradient_checkpointing_enable({"use_reentrant": False})
             self.optimizer.zero_grad()
             loss = self._gradient(step, good, bad)
+        loss = self._add_up(loss)
+        methods.regularise(self.model, self.settings.method)
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
         self.optimizer.param_groups[0]["lr"] = self.rate * pace(step, self.steps)
         self.optimizer.step()
@@ -185,17 +235,26 @@ class _Training:
         self.optimizer.zero_grad()
         return loss
 
+    def _add_up(self, loss: float) -> float:
+        """Add the other processes' gradients to this one's; return the sum of their losses."""
+        if self.spread.count == 1:
+            return loss
+        for weight in self.weights.values():
+            weight.grad = torch.zeros_like(weight) if weight.grad is None else weight.grad
+        total = torch.tensor([loss], device=self.device)
+        self.spread.add_up([total, *(weight.grad for weight in self.weights.values() if weight.grad is not None)])
+        return float(total)
+
     def _gradient(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
-        """Add up the gradient part by part; return the loss."""
+        """Add up the gradient of this process's rows part by part; return their part of the loss."""
         settings = self.settings
-        torch.manual_seed(settings.seed * 1_000_003 + step)
+        torch.manual_seed(settings.seed * 1_000_003 + step + (self.spread.index << 40))
         loss = self._descend(good, self._good_losses, disturbed=True)
         loss += self._descend(bad, self._bad_losses, settings.negative_weight)
         if self.keep:
             turn = [(step * settings.keep_rows + i) % len(self.keep) for i in range(settings.keep_rows)]
             likely = [self.likely[i] for i in turn]
             loss += self._descend([self.keep[i] for i in turn], self._keep_losses, settings.keep_weight, likely)
-        methods.regularise(self.model, settings.method)
         return loss
 
     def _descend(
@@ -206,15 +265,17 @@ class _Training:
         likely: Sequence[tuple[Tensor, Tensor]] = (),
         disturbed: bool = False,
     ) -> float:
-        """Add the gradient of `scale` times the rows' mean loss, weighted token by token; return that loss."""
+        """Add the gradient of `scale` times the rows' mean loss, weighted token by token; return that loss.
+
+        Of it, a process adds and returns what its own rows make: the mean is over all processes' rows.
+        """
         rows = [row for row in rows if any(label != IGNORED for label in row.labels)]
         whole = sum(sum(map(abs, row.weights)) for row in rows)
         done = 0.0
         for picked, batch in self._batches(rows) if whole else ():
             if likely:
-                batch["likely"], batch["chances"] = (
-                    torch.cat(p) for p in zip(*(likely[i] for i in picked), strict=True)
-                )
+                said = [likely[i] for i in picked] or [(likely[0][0][:0], likely[0][1][:0])]
+                batch["likely"], batch["chances"] = (torch.cat(part) for part in zip(*said, strict=True))
             inputs = self._disturbed(batch) if disturbed else {}
             loss = self._sum(batch, losses, inputs) * (scale / whole)
             torch.autograd.backward(loss)
@@ -274,8 +335,18 @@ class _Training:
         return {"inputs_embeds": read}
 
     def _batches(self, rows: Sequence[Encoded]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        for picked in parts([len(row.ids) for row in rows], self.device.type):
-            batch = pad([rows[i] for i in picked], self.filler)
+        """Yield this process's share of the rows, batch by batch: their places among all, and tensors.
+
+        Where the model is divided, one that has fewer batches than another gets some of one row, which is nobody's.
+        """
+        lengths = [len(row.ids) for row in rows]
+        hands = deal(lengths, self.spread.count)
+        passes_of = [parts([lengths[i] for i in hand], self.device.type) for hand in hands]
+        mine = [[hands[self.spread.index][i] for i in part] for part in passes_of[self.spread.index]]
+        if self.sharded:
+            mine += [[]] * (max(map(len, passes_of)) - len(mine))
+        for picked in mine:
+            batch = pad([rows[i] for i in picked] or [Encoded([self.filler], [IGNORED], [0.0])], self.filler)
             yield picked, {name: tensor.to(self.device) for name, tensor in batch.items()}
 
     def _likely(self, rows: Sequence[Encoded]) -> list[tuple[Tensor, Tensor]]:
@@ -284,8 +355,10 @@ class _Training:
         for picked, batch in self._batches(rows):
             counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
             logits = torch.split(reply_logits(self.model, batch)[0], counts)
-            made |= {i: objectives.likely_tokens(part) for i, part in zip(picked, logits, strict=True)}
-        return [made[i] for i in range(len(rows))]
+            for i, part in zip(picked, logits, strict=False):
+                ids, chances = objectives.likely_tokens(part)
+                made[i] = ids.cpu(), chances.cpu()
+        return [(ids.to(self.device), chances.to(self.device)) for ids, chances in self._of_all(made)]
 
     def _row_losses(self, rows: Sequence[Encoded]) -> list[float]:
         """Return each row's mean loss in nats a token that carries one."""
@@ -294,8 +367,13 @@ class _Training:
             logits, tokens = reply_logits(self.model, batch)
             counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
             each = torch.split(objectives.mle(logits, tokens), counts)
-            losses |= {i: float(part.mean()) for i, part in zip(picked, each, strict=True)}
-        return [losses[i] for i in range(len(rows))]
+            losses |= {i: float(part.mean()) for i, part in zip(picked, each, strict=False)}
+        return self._of_all(losses)
+
+    def _of_all(self, found: Mapping[int, _Found]) -> list[_Found]:
+        """Return what each process found of its share of the rows, in the rows' order."""
+        merged = {i: one for part in self.spread.gather(found) for i, one in part.items()}
+        return [merged[i] for i in sorted(merged)]
 
     def _judge(self, state: State) -> bool:
         """Measure the epoch that has just ended; tell whether its weights are to be kept."""
@@ -309,6 +387,8 @@ class _Training:
         if not self.validation and not self.watched:
             state.kept = state.epoch
             return False  # the last is kept, which needs no copy
+        told = {"general_rise": state.general[-1:], "validation_loss": state.validation[-1:]}
+        self.tell({name: value for name, values in told.items() for value in values}, state.step)
         if better(state, rows, self.settings.max_general_rise):
             state.kept, state.worse = state.epoch, 0
         else:

@@ -395,14 +395,13 @@ const KEYS = [
   ['Ctrl + Shift + O', 'key_new'], ['+', 'up'], ['-', 'down'], ['e', 'correct'], ['r', 'regenerate'], ['[', 'previous'],
   [']', 'next'], ['1 2 3 4', 'key_choose'], ['?', 'key_list'],
 ];
-const REVIEW_KEYS = [['a', 'review_approve'], ['x', 'review_reject'], ['e', 'review_amend'], ['s', 'review_skip'], ['u', 'review_undo']];
 const ON_LAST_REPLY = { '+': 'up', '-': 'down', e: 'correct', r: 'regenerate', '[': 'previous', ']': 'next' };
 const keyList = make('dialog', 'rp-keys');
 document.body.append(keyList);
 
 function showKeys() {
   const list = make('dl');
-  for (const [key, word] of document.body.dataset.view === 'review' ? REVIEW_KEYS : KEYS) {
+  for (const [key, word] of document.body.dataset.view === 'review' ? rpReviewKeys() : KEYS) {
     const term = make('dt');
     term.append(make('kbd', '', key));
     list.append(term, make('dd', '', rpWord(word)));

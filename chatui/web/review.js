@@ -1,13 +1,16 @@
-// The reviewer's queue, one reply at a time: props.value = {look, problem, choices: {versions, raters, reasons}, counts: {kind: n},
+// The reviewer's queue, one reply at a time: props.value = {look, problem, choices: {versions, raters, reasons}, counts: {kind: n}?,
 // items: [{message_id, question, content, version, created_at, thumbs: [{rater, value, reasons, comment}], correction,
-// signals}]}. What is looked for lives here and travels with every event; so does what was skipped.
-const look = { kind: 'unrated', version: '', rater: '', reason: '', since: '', until: '', skipped: [] };
-const KINDS = ['unrated', 'doubtful', 'disputed', 'corrected'];
+// signals, why}], rate?: {asked, answered, up, low, high}}. What is looked for lives here and travels with every event; so does
+// what was skipped, and of the kind `ask` what is in hand: nobody is given a reply of it a second time.
+const look = { kind: 'unrated', version: '', rater: '', reason: '', since: '', until: '', skipped: [], held: JSON.parse(sessionStorage.getItem('rp-held') ?? '[]') };
+const ASK = 'ask', KINDS = [ASK, 'unrated', 'doubtful', 'disputed', 'corrected'];
+const ENOUGH = 10; // thumbs, before a share of them is told
 const done = []; // what this visit did, newest last: {undo}
 let draft = null; // a correction on its way: {id, text}; a refusal loses no text
 let asking = null; // becomes part of `done` with the answer: what was refused is not undone
 const box = make('div', 'rp-review');
 element.appendChild(box);
+let counts = {}; // as last told: nothing is counted while replies are asked about
 let editing = false, busyUntil = 0; // should an answer not come: after 3 s keys work again
 
 function make(tag, className, text) {
@@ -19,7 +22,9 @@ function make(tag, className, text) {
 
 const reasonText = (reason) => { const key = 'reason_' + reason, text = rpWord(key); return text === key ? reason : text; };
 const items = () => (props.value?.items ?? []).filter((item) => !look.skipped.includes(item.message_id));
-const ask = (name, data, undo) => { asking = undo ? { undo } : null; busyUntil = Date.now() + 3000; editing = false; trigger(name, { ...data, look: { ...look } }); };
+const ask = (name, data, undo) => { asking = undo ? { undo } : null; busyUntil = Date.now() + 3000; editing = false; trigger(name, { ...data, look: sent() }); };
+const sent = () => look.kind === ASK ? { kind: ASK, held: look.held } : { ...look, held: [] };
+const holdAgain = (id) => { look.held = [id, ...look.held.filter((other) => other !== id)]; };
 
 // ---- what can be done with a reply; each knows how it is taken back
 
@@ -27,30 +32,41 @@ function judge(item, verdict) {
   ask('verdict', { id: item.message_id, verdict }, () => ask('verdict', { id: item.message_id, verdict: '' }));
 }
 
+function rate(item, value) {
+  ask('answer', { id: item.message_id, value }, () => { holdAgain(item.message_id); ask('answer', { id: item.message_id, value: 0 }); });
+}
+
 function amend(item, text) {
   const before = item.correction ?? item.content;
-  const back = () => ask('amend', { id: item.message_id, text: before, verdict: '' });
+  const back = () => { if (item.why) holdAgain(item.message_id); ask('amend', { id: item.message_id, text: before, verdict: '' }); };
   draft = { id: item.message_id, text };
   ask('amend', { ...draft, verdict: 'approved' }, back);
 }
 
 function skip(item) {
   look.skipped.push(item.message_id);
-  ask('look', {}, () => { look.skipped = look.skipped.filter((id) => id !== item.message_id); ask('look', {}); });
+  look.held = look.held.filter((id) => id !== item.message_id);
+  ask('look', {}, () => {
+    look.skipped = look.skipped.filter((id) => id !== item.message_id);
+    if (item.why) holdAgain(item.message_id);
+    ask('look', {});
+  });
 }
 
-const ACTIONS = {
-  a: ['approve', (item) => judge(item, 'approved')],
-  x: ['reject', (item) => judge(item, 'rejected')],
+const VERDICTS = { a: ['approve', (item) => judge(item, 'approved')], x: ['reject', (item) => judge(item, 'rejected')] };
+const THUMBS = { '+': ['good', (item) => rate(item, 1)], '-': ['bad', (item) => rate(item, -1)] };
+const ALWAYS = {
   e: ['amend', () => { editing = true; draw(); box.querySelector('.rp-item textarea')?.focus(); }],
   s: ['skip', skip],
   u: ['undo', () => { const last = done.pop(); if (last) last.undo(); }],
 };
+const actions = () => ({ ...(look.kind === ASK ? THUMBS : VERDICTS), ...ALWAYS });
+window.rpReviewKeys = () => Object.entries(actions()).map(([key, [name]]) => [key, 'review_' + name]);
 
 function act(key) {
   const item = items()[0];
   if (Date.now() < busyUntil || editing || (key !== 'u' && !item)) return;
-  ACTIONS[key][1](item);
+  actions()[key][1](item);
 }
 
 // ---- drawing
@@ -84,7 +100,10 @@ function kinds(value) {
   const row = make('div', 'rp-kinds');
   for (const kind of KINDS) {
     const tab = make('button', 'rp-kind', rpWord('kind_' + kind));
-    tab.append(make('i', '', value.counts[kind]));
+    if (kind !== ASK) {
+      const waiting = counts[kind] ?? 0; // counted as far as 1000
+      tab.append(make('i', '', waiting < 1000 ? waiting : '1000+'));
+    }
     tab.title = rpWord('kind_' + kind + '_about');
     tab.setAttribute('aria-pressed', look.kind === kind);
     tab.onclick = () => { look.kind = kind; look.skipped = []; ask('look', {}); };
@@ -122,6 +141,7 @@ function card(item) {
   about.append(make('span', '', new Date(item.created_at).toLocaleString()));
   if (item.version !== null) about.append(make('span', '', item.version === 0 ? rpWord('base') : rpWord('version', { n: item.version })));
   for (const signal of item.signals) about.append(make('span', 'rp-tag', rpWord('signal_' + signal)));
+  if (item.why) node.append(make('div', 'rp-why', rpWord('why_' + item.why)));
   node.append(about, make('div', 'rp-asked', item.question), make('div', 'rp-answer', item.content));
   if (item.correction !== null) {
     const said = make('div', 'rp-said');
@@ -134,7 +154,7 @@ function card(item) {
 
 function buttons() {
   const row = make('div', 'rp-do');
-  for (const [key, [name]] of Object.entries(ACTIONS)) {
+  for (const [key, [name]] of Object.entries(actions())) {
     const button = make('button', name === 'approve' ? 'rp-main' : '', rpWord('review_' + name));
     button.dataset.act = name;
     button.append(make('kbd', '', key));
@@ -145,6 +165,12 @@ function buttons() {
   return row;
 }
 
+function rateLine(rate) {
+  const percent = (share) => Math.round(100 * share), { answered: n, up, low, high } = rate;
+  return make('p', 'rp-quiet rp-rate', n < ENOUGH ? rpWord('ask_rate_few', { n, enough: ENOUGH })
+    : rpWord('ask_rate', { n, share: percent(up / n), low: percent(low), high: percent(high) }));
+}
+
 function problem(text) {
   const node = make('p', 'rp-problem', text);
   node.setAttribute('role', 'alert');
@@ -153,6 +179,11 @@ function problem(text) {
 
 function answered() {
   busyUntil = 0;
+  counts = props.value?.counts ?? counts;
+  if (props.value?.rate) {
+    look.held = items().map((item) => item.message_id);
+    sessionStorage.setItem('rp-held', JSON.stringify(look.held)); // a reload gives them back
+  }
   if (asking && !props.value?.problem) done.push(asking);
   asking = null;
   if (!props.value?.problem) draft = null;
@@ -163,9 +194,10 @@ function answered() {
 function draw() {
   const value = props.value;
   if (!value) return;
-  const item = items()[0];
-  const empty = make('div', 'rp-item rp-nothing', rpWord('review_empty'));
-  box.replaceChildren(make('h1', '', rpWord('review')), make('p', 'rp-quiet', rpWord('review_about')), kinds(value), filters(value),
+  const item = items()[0], name = look.kind === ASK ? 'ask' : 'review';
+  const empty = make('div', 'rp-item rp-nothing', rpWord(name + '_empty'));
+  box.replaceChildren(make('h1', '', rpWord('review')), make('p', 'rp-quiet', rpWord(name + '_about')), kinds(value),
+    value.rate ? rateLine(value.rate) : filters(value),
     ...(value.problem ? [problem(value.problem)] : []),
     item ? card(item) : empty, ...(editing ? [] : [buttons()]));
 }
@@ -173,7 +205,7 @@ function draw() {
 document.addEventListener('keydown', (event) => {
   const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName);
   if (document.body.dataset.view !== 'review' || typing || event.ctrlKey || event.metaKey || event.altKey) return;
-  if (ACTIONS[event.key]) { event.preventDefault(); act(event.key); }
+  if (actions()[event.key]) { event.preventDefault(); act(event.key); }
 });
 
 // The queue is asked for whenever the view is opened: others review too.
@@ -184,4 +216,4 @@ new MutationObserver(() => {
   open = now;
 }).observe(document.body, { attributeFilter: ['data-view'] });
 watch('value', answered);
-// 'look' 'verdict' 'amend'
+// 'look' 'verdict' 'answer' 'amend'

@@ -28,7 +28,7 @@ def served(data: DataSettings, chat: ChatSettings | None = None) -> Iterator[Run
     rapport.warm_up(made, data)
     wait_for(lambda: made.engine.state().phase == "ready", 60)
     try:
-        options = launch_options(chat, made.engine.check)
+        options = launch_options(chat, made.engine.check, made.figures)
         made.page.queue(default_concurrency_limit=None).launch(**options, prevent_thread_lock=True)
         yield Running(made, f"http://127.0.0.1:{made.page.server_port}")
     finally:

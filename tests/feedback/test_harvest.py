@@ -1,5 +1,6 @@
 """All that was said of replies: choices between siblings, and replies that nobody rated."""
 
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
@@ -130,3 +131,17 @@ def test_what_nobody_answered_or_somebody_spoke_against_is_not_kept(store: Store
     say(store, asked, "go on")
     begin(store, asked)
     assert list(store.feedback(kept=True)) == []
+
+
+def test_what_judges_a_reply_is_read_without_its_prompt(store: Store, two: tuple[str, str]) -> None:
+    store.prefer(two[1], two[0])
+    for n in range(3):
+        reply = answer(store, ask(store, f"ask {n}"), f"tell {n}")
+        store.rate(reply, (1, -1)[n % 2], ["because"], rater="ann")
+    store.correct(reply, "Better.")
+    store.review(answer(store, ask(store), "fine"), "approved")
+    whole = {f.message_id: replace(f, prompt=(), beat={}) for f in store.feedback()}
+    assert len(whole) == 6
+    assert {f.message_id: f for f in store.opinions_since(None)} == whole
+    since = whole[reply].changed_at - timedelta(microseconds=1)
+    assert {f.message_id for f in store.opinions_since(since)} == {f.message_id for f in store.feedback(since)}

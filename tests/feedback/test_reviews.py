@@ -199,3 +199,11 @@ def test_an_amendment_that_fails_half_way_keeps_neither_half(store: Store, monke
 def verdict_of(store: Store) -> str | None:
     (found,) = store.feedback()
     return found.verdict
+
+
+def test_what_waits_is_counted_up_to_a_bound(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    for n in range(3):
+        taken_in(store, str(n))
+    assert store.review_counts()["unrated"] == 3
+    monkeypatch.setattr(reviews, "MOST_COUNTED", 2)
+    assert store.review_counts()["unrated"] == 2

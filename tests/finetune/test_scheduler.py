@@ -1,5 +1,8 @@
 """Runs as processes of their own, started as the app starts them."""
 
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
@@ -10,6 +13,7 @@ from feedback.formats import Incoming, IncomingMessage
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune.__main__ import main
 from finetune.moments import on_the_wall
 from finetune.schedule import NotEnough
 from finetune.scheduler import Scheduler
@@ -108,3 +112,36 @@ def test_the_end_of_a_runs_log_is_told(store: Store, data: DataSettings) -> None
     folder.mkdir(parents=True)
     (folder / "log.txt").write_text("".join(f"line {n}\n" for n in range(5000)))
     assert scheduler(store, data).log_tail(run, 2) == ["line 4998", "line 4999"]
+
+
+def test_the_schedule_without_the_page_says_why_nothing_starts(
+    store: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = (f"--data-dir={data.data_dir}", f"--base-model={data.base_model}")
+    assert main(["schedule", "--once", *where]) == 0
+    assert capsys.readouterr().out == "0 of 10 new thumbs and corrections to learn from.\n"
+    assert main(["schedule", "--once", "--retrain-cron=nightly", *where]) == 1
+    assert "a cron expression has five fields" in capsys.readouterr().err
+
+
+def test_the_schedule_without_the_page_ends_on_sigterm(data: DataSettings) -> None:
+    command = [sys.executable, "-m", "finetune", "schedule", f"--data-dir={data.data_dir}"]
+    process = subprocess.Popen([*command, f"--base-model={data.base_model}"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "SIGTERM or Ctrl-C ends the schedule" in process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_a_run_is_cancelled_from_the_command_line(
+    store: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"--data-dir={data.data_dir}"
+    assert main(["cancel", where]) == 1
+    assert capsys.readouterr().err == "No run is under way, so there is nothing to cancel.\n"
+    store.open_run({})
+    with FileLock(data.lock_file):
+        assert main(["cancel", where]) == 0
+    assert capsys.readouterr().out == "Run 1 ends within seconds, as soon as it looks.\n"
+    assert main(["cancel", "1", where]) == 0
+    assert capsys.readouterr().out == "Cancelled by local.\n"

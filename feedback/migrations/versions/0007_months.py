@@ -94,9 +94,13 @@ def upgrade() -> None:
     op.execute(
         "UPDATE ratings SET persona = (SELECT persona FROM conversations WHERE conversations.id = conversation_id)"
     )
+    for column in ("status", "created_at"):
+        op.create_index(op.f(f"ix_messages_role_{column}"), "messages", ["role", column])
 
 
 def downgrade() -> None:
+    for column in ("created_at", "status"):
+        op.drop_index(op.f(f"ix_messages_role_{column}"), "messages")
     for column in ("version", "persona", "conversation_id"):
         op.drop_column("ratings", column)
     op.drop_column("runs", "cancel_asked_by")
