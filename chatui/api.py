@@ -284,11 +284,11 @@ class Api:
 
     def learning(self) -> dict[str, Any]:
         """Tell what was learned so far and what is under way: counts, runs, versions, and when the next run comes."""
-        return self._views.learning()
+        return self.ask(self._views.learned.learning)()
 
     def retrain(self) -> dict[str, Any]:
         """Start a run now, whatever the schedule says."""
-        return {"said": self.ask(self._views.learner.retrain)()}
+        return {"said": self.ask(self._views.learned.learner.retrain)()}
 
     def promote(self, version: int) -> dict[str, Any]:
         """Serve one version alone from now on, whatever the gate said."""

@@ -56,6 +56,12 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "answer_asked": ("review", "message"),
     "queue_of": ("review", None),
     "review_choices": ("review", None),
+    "survey": ("survey", None),
+    "record_file": ("learn", None),
+    "learning": ("learn", None),
+    "learning_now": ("learn", None),
+    "run_told": ("learn", None),
+    "run_curve": ("learn", None),
     "trace_message": ("read", "message"),
     "trace": ("learn", None),
     "revoked": ("learn", None),
@@ -64,6 +70,15 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "log_tail": ("learn", None),
     "promote": ("learn", None),
     "rollback": ("learn", None),
+    "pin": ("learn", None),
+    "begin_trial": ("learn", None),
+    "end_trial": ("learn", None),
+    "trial_rule": ("learn", None),
+    "versions_told": ("learn", None),
+    "version_card": ("learn", None),
+    "lineage_told": ("learn", None),
+    "compare_versions": ("learn", None),
+    "comparison": ("learn", None),
 }
 
 

@@ -14,6 +14,7 @@ import gradio as gr
 from chatui.asked import Asked, refusal, sentence, told
 from chatui.engine.protocol import Engine
 from chatui.giving import as_file, facts_of
+from chatui.learning_handlers import LearningHandlers
 from chatui.replies import Live, Replies
 from chatui.tabs import Look, Tabs
 from chatui.temporary import Passing, TemporaryChats, is_temporary
@@ -37,6 +38,7 @@ class Handlers:
         """Act on `store`, `replies` and `temporary` chats; draw with `views`."""
         self.store, self.replies, self.views, self.temporary = store, replies, views, temporary
         self.ask, self.tabs = Asked(store), Tabs()
+        self.learning = LearningHandlers(store, views.learned)
 
     # --- the chat
 
@@ -49,7 +51,7 @@ class Handlers:
 
     def status(self) -> tuple[Any, Any]:
         """A tab opened: which model replies, and what was learned."""
-        return self.views.pill(), self.views.learning(fresh=False)
+        return self.views.pill(), self.learning.now(fresh=False)
 
     def greet(self, request: gr.Request) -> tuple[Any, ...]:
         """A tab opened: say what stands still on the page in the reader's language, in the order of `greeted`."""
@@ -245,28 +247,13 @@ class Handlers:
         conversation_id, kind = asked
         return told(as_file)(self.ask(self.store.give_out)(conversation_id), kind)
 
-    # --- learning
-
-    def retrain(self) -> Any:
-        """A run was asked for."""
-        return self._learning_after(self.ask(self.views.learner.retrain))
-
-    def promote(self, event: gr.EventData) -> Any:
-        """A version was chosen to serve."""
-        promote, number = self.ask(self.store.promote), int(event._data["number"])
-        return self._learning_after(lambda: promote(number, reason="Promoted on the page."))
-
-    def rollback(self) -> Any:
-        """What served before was asked for."""
-        return self._learning_after(self.ask(self.store.rollback))
-
     # --- what changed elsewhere
 
     def tick(self, request: gr.Request) -> Parts:
         """Look for changes that this tab has not been sent: from another tab, a run, the command line."""
         session = request.session_hash or ""
         look = self.tabs.get(session)
-        chat, rest = self.parts(look, tail=False), (self.views.pill(), self.views.learning(fresh=False))
+        chat, rest = self.parts(look, tail=False), (self.views.pill(), self.learning.now(fresh=False))
         if self.tabs.is_followed(session):
             chat = (SKIP, SKIP, SKIP, chat[3])  # the handler that follows the reply sends these
         if self.tabs.get(session) != look:
@@ -326,16 +313,6 @@ class Handlers:
         The page shows no error of an event that is not queued, and must give back what somebody typed.
         """
         return self.beside(request, problem_of(self.ask(verb), *args))
-
-    def _learning_after(self, verb: Callable[[], Any]) -> dict[str, Any]:
-        """Change what is learned or served; what came of it, or why it was refused, travels in the answer."""
-        said = problem = ""
-        try:
-            outcome = verb()
-            said = outcome if isinstance(outcome, str) else ""
-        except gr.Error as error:
-            problem = sentence(error)
-        return {**self.views.learning(), "said": said, **refusal(problem)}
 
     async def _tail(self, request: gr.Request, look: Look) -> AsyncIterator[Parts]:
         """Send the conversation, then the growing reply until it ends or the tab moves on."""

@@ -10,7 +10,7 @@ from chatui.words import LANGUAGES, words
 _WEB = Path(__file__).parent / "web"
 _RUST = ("#fdf4f0", "#f9e4da", "#f2c8b6", "#e8a68b", "#da8262", "#c86744", "#b4532f", "#954326", "#753621", "#5a2b1c",
          "#33160d")  # fmt: skip
-_SANS = ("ui-sans-serif", "-apple-system", "Segoe UI", "Inter", "Noto Sans", "PingFang SC", "Microsoft YaHei",
+SANS = ("ui-sans-serif", "-apple-system", "Segoe UI", "Inter", "Noto Sans", "PingFang SC", "Microsoft YaHei",
          "Noto Sans CJK SC", "sans-serif")  # fmt: skip
 _MONO = ("ui-monospace", "SF Mono", "Cascadia Code", "JetBrains Mono", "DejaVu Sans Mono", "monospace")
 
@@ -25,7 +25,7 @@ def theme() -> gr.themes.Base:
     return gr.themes.Base(
         primary_hue=gr.themes.Color(*_RUST),
         neutral_hue="stone",
-        font=list(_SANS),
+        font=list(SANS),
         font_mono=list(_MONO),
         radius_size="lg",
     ).set(

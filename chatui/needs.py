@@ -67,3 +67,15 @@ class Learner(Protocol):
 
     def log_tail(self, run_id: int, lines: int) -> list[str]:
         """Return the last lines of a run's log."""
+
+    def trial_rule(self) -> Mapping[str, Any]:
+        """Return the rule by which thumbs would decide a trial that begins now."""
+
+    def compare_versions(self, one: int, other: int, prompts: Sequence[str]) -> str:
+        """Let two versions reply to the same prompts, in a process of its own; return the comparison's id."""
+
+    def comparison(self) -> dict[str, Any] | None:
+        """Return the newest comparison, None before the first: `a`, `b`, `status`, `reason`, `rows`.
+
+        Status is running, done or failed; a row has `prompt`, and `a` and `b` with their `text`.
+        """

@@ -50,11 +50,11 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
             )
             tab = chat_tab.build(sidebar, handlers)
             review = review_tab.build()
-            view = learning_tab.build()
+            learning = learning_tab.build(handlers.learning)
         chat_tab.wire(tab, demo, handlers)
         persona_panel.wire(panel, tab, personas)
         review_tab.wire(review, ReviewHandlers(handlers.store))
-        learning_tab.wire(view, handlers)
+        learning_tab.wire(learning, handlers.learning)
         temporary.click(handlers.open_temporary, None, tab.parts, **chat_tab.AT_ONCE)
         leaving.leave(handlers.leave, None, None, **{**chat_tab.AT_ONCE, "api_name": "leave_tab"})
         demo.load(handlers.arrive, None, leaving, queue=False, **chat_tab.QUIET)
@@ -75,8 +75,8 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
             tab.note,
         ]
         demo.load(handlers.greet, None, greeted, queue=False, **chat_tab.QUIET)
-        everything = [*tab.parts, pill, view]
-        demo.load(handlers.status, None, [pill, view], queue=False, **chat_tab.QUIET)
+        everything = [*tab.parts, pill, learning.runs]
+        demo.load(handlers.status, None, [pill, learning.runs], queue=False, **chat_tab.QUIET)
         timer = gr.Timer(_TICK_S)
         timer.tick(handlers.tick, None, everything, queue=False, **chat_tab.QUIET)
     return demo

@@ -135,7 +135,8 @@ class Replies:
         opening = self.store.opening(conversation_id)
         lead = [("system", opening.system_prompt)] if opening.system_prompt and not above else []
         sampling = self._sampling(opening)
-        given, generation = self._begin(above, sampling, [*lead, ("user", text)])
+        beside = above if at_head else self.store.history(conversation_id)
+        given, generation = self._begin(above, sampling, [*lead, ("user", text)], beside=beside)
         prompt = [_ref(given[place]) for place in generation.kept if place < len(given)]
         user_id, reply_id = self.store.begin_turn(
             conversation_id,
@@ -151,7 +152,8 @@ class Replies:
     def _reply(self, above: Sequence[Said], cut: Said | None = None) -> Live:
         conversation_id = self.store.conversation_of(above[-1].id)
         sampling = self._sampling(self.store.opening(conversation_id))
-        given, generation = self._begin(above, sampling, begun=cut.content if cut else "")
+        beside = self.store.history(conversation_id)
+        given, generation = self._begin(above, sampling, begun=cut.content if cut else "", beside=beside)
         prompt = [_ref(given[place]) for place in generation.kept]
         continues = cut.id if cut else None
         reply_id = self.store.begin_reply(above[-1].id, generation.version, sampling.as_dict(), prompt, continues)
@@ -168,13 +170,12 @@ class Replies:
         said: Sequence[tuple[str, str]] = (),
         version: int | None = None,
         begun: str = "",
+        beside: Sequence[Said] = (),
     ) -> tuple[list[Said], Generation]:
         given = [m for m in above if is_given(m)]
-        last = (
-            version
-            if version is not None
-            else next((m.version for m in reversed(given) if m.version is not None), None)
-        )
+        # Beside a first reply there is none above: a conversation stays with its version there too.
+        replied = [m.version for m in [*beside, *given] if m.version is not None]
+        last = version if version is not None else (replied[-1] if replied else None)
         turns = [(m.role, m.shown) for m in given] + list(said)
         with self._meter.beginning():
             return given, self.engine.begin(turns, sampling, stay_with=last, begun=begun)

@@ -1,10 +1,10 @@
 """What the page is given to draw: plain values made of the record and of the replies being written."""
 
-import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from chatui.engine.protocol import Engine
+from chatui.learning_views import LearningViews
 from chatui.needs import Learner
 from chatui.personas import shown_opening
 from chatui.replies import Live, Replies, is_given
@@ -13,7 +13,7 @@ from chatui.speaks import languages_spoken
 from chatui.tabs import Look
 from chatui.temporary import Passing, TemporaryChats, is_temporary
 from feedback.errors import NotFound
-from feedback.records import Compared, Found, RunLine, Said, VersionLine
+from feedback.records import Compared, Found, Said
 from feedback.store import Store
 
 Message = dict[str, Any]
@@ -32,10 +32,9 @@ class Views:
         temporary: TemporaryChats,
     ):
         """Draw `store`, with what the others know of this moment."""
-        self.store, self.replies, self.engine, self.watch, self.learner = store, replies, engine, watch, learner
-        self.temporary = temporary
+        self.store, self.replies, self.engine, self.watch = store, replies, engine, watch
+        self.temporary, self.learned = temporary, LearningViews(store, learner)
         self._speaks: dict[str, bool] = {}
-        self._learning: tuple[float, dict[str, Any]] = (float("-inf"), {})
 
     def chat(self, look: Look, tail: bool) -> tuple[list[Message], dict[str, Any]]:
         """Return the Chatbot's messages and the list beside them; `tail`: a handler follows the reply."""
@@ -118,25 +117,6 @@ class Views:
         self._speaks = self._speaks or languages_spoken(self.engine)  # a data dir has one base model, for good
         return self._speaks
 
-    def learning(self, fresh: bool = True) -> dict[str, Any]:
-        """Return what was learned so far, and what is under way; unless `fresh`, up to a second old."""
-        at, kept = self._learning
-        if not fresh and time.monotonic() - at < 1.0:
-            return kept
-        self._learning = time.monotonic(), (found := self._learning_now())
-        return found
-
-    def _learning_now(self) -> dict[str, Any]:
-        runs, versions = self.store.runs(limit=8), self.store.versions()
-        return {
-            "outlook": self.learner.outlook(),
-            "busy": bool(runs) and runs[0].finished_at is None,
-            "counts": self.store.stats(),
-            "runs": [_run(run) for run in runs],
-            "versions": [_version(v) for v in reversed(versions)],
-            "can_roll_back": self.store.can_roll_back(),
-        }
-
 
 def _entry(found: Found) -> dict[str, Any]:
     line = found.line
@@ -210,24 +190,3 @@ def _judged(message: Said, compared: Mapping[str, Compared], asked: Compared | N
     left = message.id == one.left_id
     fared = one.outcome if one.outcome in ("tie", "both_bad") else "won" if (one.outcome == "left") == left else "lost"
     return {"compared": {"fared": fared, "with": one.right_version if left else one.left_version}}
-
-
-def _run(run: RunLine) -> dict[str, Any]:
-    return {
-        "id": run.id,
-        "status": run.status,
-        "reason": run.reason,
-        "step": run.step,
-        "total": run.total,
-        "loss": run.metrics.get("loss"),
-        "version": run.version,
-    }
-
-
-def _version(version: VersionLine) -> dict[str, Any]:
-    return {
-        "number": version.number,
-        "verdict": version.verdict,
-        "reason": version.reason,
-        "share": version.share,
-    }

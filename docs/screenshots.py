@@ -5,8 +5,10 @@ looked at in Chromium: light and dark, desktop and phone.
 """
 
 import os
+import random
 import sys
 import tempfile
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +18,18 @@ sys.path.insert(0, str(ROOT))
 
 from filelock import FileLock
 
+from feedback.diary import Point
 from feedback.formats import Incoming, IncomingMessage
+from feedback.messages import append
+from feedback.ratings import person, put_correction, put_rating
+from feedback.schema import LOCAL, Conversation, Reply, now
 from feedback.settings import DataSettings
 from feedback.store import Store
 from tests.browser import CHROMIUM, chromium
 from tests.chatui.running import served
 from tests.tiny import make_tiny
 
+_REASONS = {True: ["accurate", "clear", "helpful"], False: ["wrong", "long", "ignored", "unclear"]}
 PICTURES = ROOT / "docs" / "pictures"
 REPLY = """Temperature rescales the logits before the softmax, so it decides how much the model favours its best guess:
 
@@ -36,6 +43,8 @@ def sample(logits, temperature=0.7):
 
 Below **1** the reply gets steadier, above **1** more varied."""
 _DESKTOP = {"width": 1280, "height": 880}
+# The parts of the Learning view, and what each is drawn by.
+LEARNING = {"learning": "#rp-plot-4 .vega-embed svg", "runs": "#rp-curve .vega-embed svg", "versions": ".rp-earned"}
 TITLES = (
     "Plan a weekend in Kyoto", "Why is the sky blue at noon?", "Draft a note to the landlord",
     "Sourdough timing for a cold kitchen", "SQL window functions", "Reading list: linear algebra",
@@ -96,7 +105,33 @@ def fill_runs(store: Store, versions_dir: Path, model: Path) -> None:
         (versions_dir / f"{number:03d}" / "model").symlink_to(model)
         store.update_run(run, step=40, total=40)
         store.add_version(number, "model", f"versions/{number:03d}", run, verdict, reason, {})
-    store.update_run(store.open_run({}), status="training", step=17, total=40, metrics={"loss": 0.62})
+    run = store.open_run({})
+    for status in ("building", "training"):
+        store.update_run(run, status=status, step=17, total=40)
+    losses = [Point("loss", step, 2.4 * 0.92**step + 0.1 * (step * 7 % 5) / step + 0.3) for step in range(1, 18)]
+    store.beat_run(run, losses, metrics={"loss": losses[-1].value, "tokens_per_s": 412.0, "seconds_left": 95})
+
+
+def fill_thumbs(store: Store) -> None:
+    """Write half a year of thumbs, better liked from version to version, as columns: no verb writes into the past."""
+    draw, openings = random.Random(3), ("How do I", "What is the", "Write a short", "Explain why", "Give me a")
+    with store.writing() as session:
+        person(session, "guest")  # so that they are in nobody's list at the page
+        for number in range(480):
+            days = draw.random() * 88
+            at, version = now() - timedelta(days=days), 0 if days > 55 else 2
+            key, persona = f"thumb-{number}", draw.choice(("", "", "", "tutor", "service"))
+            times = {"created_at": at, "updated_at": at}
+            session.add(Conversation(id=key, owner_id="guest", title="", persona=persona, deleted_at=None, **times))
+            session.flush()
+            asked = append(session, session.get_one(Conversation, key), "user", f"{draw.choice(openings)} thing?")
+            reply = append(session, session.get_one(Conversation, key), "assistant", "It is so.", parent_id=asked.id)
+            session.add(Reply(message_id=reply.id, version=version, sampling={}, prompt=[], writer=""))
+            session.flush()
+            up = draw.random() < 0.52 + 0.12 * version
+            put_rating(session, reply, 1 if up else -1, draw.sample(_REASONS[up], draw.randint(0, 2)), "", LOCAL, at)
+            if not up and draw.random() < 0.4:
+                put_correction(session, reply, "Rather so.", LOCAL)
 
 
 def shoot(page: Any, name: str) -> None:
@@ -130,8 +165,10 @@ def desktop(page: Any, url: str, conversation: str, shade: str) -> None:
     page.locator(".rp-choose:not(.waits)").wait_for()
     shoot(page, f"compare-{shade}")
     page.click("#rp-learning")
-    page.locator(".rp-row progress").wait_for()
-    shoot(page, f"learning-{shade}")
+    for part, drawn in LEARNING.items():
+        page.click(f"[data-part={'feedback' if part == 'learning' else part}]")
+        page.locator(drawn).first.wait_for()
+        shoot(page, f"{part}-{shade}")
     page.click("#rp-reviews")
     page.locator(".rp-kind", has_text="Doubtful").click()
     page.locator(".rp-item").wait_for()
@@ -159,6 +196,7 @@ def main() -> int:
             store = running.app.store
             conversation = fill(store)
             fill_runs(store, data.versions_dir, model)
+            fill_thumbs(store)
             for shade in ("light", "dark"):
                 page = browser.new_page(viewport=_DESKTOP, color_scheme=shade)
                 desktop(page, running.url, conversation, shade)
@@ -173,6 +211,9 @@ def main() -> int:
             phone.goto(f"{running.url}/?c={conversation}")
             phone.wait_for_selector(".rp-said")
             shoot(phone, "phone")
+            phone.evaluate("rpView('learn')")
+            phone.locator(LEARNING["learning"]).wait_for()
+            shoot(phone, "phone-learning")
     return 0
 
 

@@ -1,7 +1,7 @@
 """Who may do what: one function that answers, and the verb that asks it before anything is done.
 
-A chatter may do everything with what is their own. A reviewer may also review every reply, and read those that
-somebody rated or corrected. An admin may do all, learning too.
+A chatter may do everything with what is their own. A reviewer may also review every reply, read those that
+somebody rated or corrected, and see what was counted of all. An admin may do all, learning too.
 """
 
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ from feedback.sessions import Sessions
 
 OPEN = ("begin",)  # conversations and personas of one's own: there is nothing yet that could be someone else's
 OWN = ("read", "write", "rate", "correct")  # on a thing, whose owner may
-ACTIONS = (*OPEN, *OWN, "review", "learn")
+ACTIONS = (*OPEN, *OWN, "review", "survey", "learn")
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def may(person: Person, action: str, thing: Thing | None = None) -> bool:
     if action in OWN and thing is not None and thing.owner_id == person.id:
         return True
     if person.role == "reviewer":
-        return action == "review" or (action == "read" and thing is not None and thing.has_feedback)
+        return action in ("review", "survey") or (action == "read" and thing is not None and thing.has_feedback)
     return False
 
 
@@ -57,8 +57,12 @@ class Permissions(Sessions):
         raise NotAllowed(f"A {person.role} may not {_SAID[action]}; ask {_WHO[action]}.")
 
 
-_SAID = {"review": "review replies", "learn": "change what the model learns or which version serves"}
-_WHO = {"review": "a reviewer or an admin", "learn": "an admin"}
+_SAID = {
+    "review": "review replies",
+    "survey": "see what all people think of replies",
+    "learn": "change what the model learns or which version serves",
+}
+_WHO = {"review": "a reviewer or an admin", "survey": "a reviewer or an admin", "learn": "an admin"}
 
 
 def _conversation(session: Session, key: Any) -> Thing:

@@ -18,6 +18,7 @@ from feedback.schema import (
     Preference,
     Rating,
     RatingEvent,
+    Reply,
     now,
 )
 from feedback.sessions import Sessions
@@ -95,7 +96,7 @@ def put_rating(
         if value == 0:
             return
         person(session, rater)
-        rating = Rating(message_id=message.id, rater_id=rater, created_at=at or now())
+        rating = Rating(message_id=message.id, rater_id=rater, created_at=at or now(), **_of_reply(session, message))
         session.add(rating)
     elif (rating.value, list(rating.reasons), rating.comment) == (value, new_reasons, new_comment):
         return
@@ -104,6 +105,13 @@ def put_rating(
     event = RatingEvent(rating_id=rating.id, value=value, reasons=new_reasons, comment=new_comment)
     event.created_at = rating.updated_at
     session.add(event)
+
+
+def _of_reply(session: Session, message: Message) -> dict[str, Any]:
+    """Return what a thumb keeps of its reply, to be counted by."""
+    reply, conversation = session.get(Reply, message.id), session.get_one(Conversation, message.conversation_id)
+    version = reply.version if reply else None
+    return {"conversation_id": conversation.id, "version": version, "persona": conversation.persona}
 
 
 def put_correction(session: Session, message: Message, text: str, author: str) -> None:

@@ -173,7 +173,10 @@ class RunLine:
 
 @dataclass(frozen=True)
 class VersionLine:
-    """One model version; `share` is its part of new conversations now, 0 when it does not serve."""
+    """One model version; `share` is its part of new conversations now, 0 when it does not serve.
+
+    A pinned one is never pruned; `pruned_at` is when its folder was deleted to free the disk.
+    """
 
     number: int
     kind: str
@@ -185,6 +188,8 @@ class VersionLine:
     metrics: dict[str, Any]
     created_at: datetime
     share: float = 0.0
+    pinned: bool = False
+    pruned_at: datetime | None = None
 
 
 @dataclass(frozen=True)
@@ -193,3 +198,53 @@ class Serving:
 
     promotion_id: int
     shares: dict[int, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class PromotionLine:
+    """One change of what serves; `restores_id` is what a rollback went back to, `trial_id` the trial it began."""
+
+    id: int
+    created_at: datetime
+    person: str
+    reason: str
+    shares: dict[int, float]
+    restores_id: int | None
+    trial_id: int | None
+
+
+@dataclass(frozen=True)
+class TrialLine:
+    """A candidate's trial beside what served before; `outcome` is None while it goes on.
+
+    `figures` are those of the last look, or those it ended with: see `finetune.trials.Standing`.
+    """
+
+    id: int
+    promotion_id: int
+    candidate: int
+    against: int
+    share: float
+    rule: dict[str, Any]
+    person: str
+    began_at: datetime
+    outcome: str | None
+    reason: str
+    figures: dict[str, Any]
+    ended_at: datetime | None
+
+
+@dataclass(frozen=True)
+class Earned:
+    """The thumbs that a version's replies got: up, down, and of how many conversations.
+
+    `share` is the mean over conversations of their share of thumbs up, None without any; `low` and `high` its 90 %
+    interval (Wilson's, of so many conversations: thumbs of one conversation are no independent witnesses).
+    """
+
+    up: int
+    down: int
+    conversations: int
+    share: float | None
+    low: float
+    high: float

@@ -144,7 +144,11 @@ class Reply(Base):
 
 
 class Rating(Base):
-    """A rater's current thumb on one reply; value 0 is a thumb taken back, so that its id stays known."""
+    """A rater's current thumb on one reply; value 0 is a thumb taken back, so that its id stays known.
+
+    Conversation, version (None: imported) and persona are the reply's, kept here so that hundreds of thousands are
+    counted without a look at each message.
+    """
 
     __tablename__ = "ratings"
     __table_args__ = (UniqueConstraint("message_id", "rater_id"),)
@@ -154,6 +158,9 @@ class Rating(Base):
     value: Mapped[int]
     reasons: Mapped[list[Any]]
     comment: Mapped[str] = mapped_column(Text, default="")
+    conversation_id: Mapped[str] = mapped_column(default="", server_default="")
+    version: Mapped[int | None]
+    persona: Mapped[str] = mapped_column(default="", server_default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, index=True)
 

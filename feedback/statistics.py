@@ -116,8 +116,11 @@ def cluster_means(values: Sequence[float], clusters: Sequence[Hashable]) -> list
     return [sum(part) / len(part) for part in together.values()]
 
 
-def wilson(part: int, whole: int) -> tuple[float, float]:
-    """Return the 90 % interval of a share (Wilson, "Probable inference", 1927); of nothing it is 0 to 1."""
+def wilson(part: float, whole: int) -> tuple[float, float]:
+    """Return the 90 % interval of a share (Wilson, "Probable inference", 1927); of nothing it is 0 to 1.
+
+    `part` may be a sum of shares, which scatter less than ones and noughts: the interval is then too wide, if anything.
+    """
     if whole == 0:
         return 0.0, 1.0
     z = float(norm.ppf((1 + LEVEL) / 2))

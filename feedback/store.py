@@ -7,6 +7,7 @@ writes.
 from typing import Self
 
 from feedback.asking import Asking
+from feedback.cards import Cards
 from feedback.comparisons import Comparisons
 from feedback.computing import Computing
 from feedback.conversations import Conversations
@@ -16,9 +17,11 @@ from feedback.diary import Diaries
 from feedback.exchange import Exchange
 from feedback.frozen import Datasets
 from feedback.harvest import Harvest
+from feedback.insight import Insight
 from feedback.lineage import Lineage
 from feedback.permission import Permissions
 from feedback.personas import Personas
+from feedback.promotions import Promotions
 from feedback.pruning import Pruning
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
@@ -26,6 +29,8 @@ from feedback.revocation import Revocations
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
 from feedback.tally import Tallies
+from feedback.thumbs import Thumbs
+from feedback.trials import Trials
 from feedback.turns import Turns
 from feedback.versions import Versions
 
@@ -40,16 +45,21 @@ class Store(
     Counting,
     Harvest,
     Reviews,
+    Insight,
     Asking,
     Tallies,
     Runs,
     Diaries,
     Computing,
     Datasets,
+    Cards,
     Versions,
     Pruning,
     Lineage,
     Revocations,
+    Promotions,
+    Trials,
+    Thumbs,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

@@ -1,4 +1,4 @@
-"""Verbs on versions and on what serves: an append-only row for every change."""
+"""Verbs on versions: what each run made, and which of them a person wants kept."""
 
 from typing import Any
 
@@ -6,16 +6,17 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from feedback.diary import enter
-from feedback.errors import BadInput, NotFound
+from feedback.errors import NotFound
 from feedback.messages import find
-from feedback.pruning import require_folders
-from feedback.records import Serving, VersionLine
-from feedback.schema import LOCAL, ModelVersion, Promotion, PromotionShare, Run
+from feedback.promotions import can_serve, known_version, one_at_a_time, put_promotion, serving
+from feedback.records import VersionLine
+from feedback.schema import LOCAL, ModelVersion, Pin, Run
 from feedback.sessions import Sessions
+from feedback.trials import put_trial
 
 
 class Versions(Sessions):
-    """Versions and promotions."""
+    """Versions and pins."""
 
     def add_base(self, base_model: str) -> None:
         """Write version 0 and the promotion that serves it, once."""
@@ -26,7 +27,7 @@ class Versions(Sessions):
                 )
                 session.add(row)
                 session.flush()
-                _promote(session, {0: 1.0}, LOCAL, "The base model.")
+                put_promotion(session, {0: 1.0}, LOCAL, "The base model.")
 
     def next_version(self) -> int:
         """Return the number that the next version gets."""
@@ -42,12 +43,16 @@ class Versions(Sessions):
         verdict: str,
         reason: str,
         metrics: dict[str, Any],
+        trial: tuple[float, dict[str, Any]] | None = None,
     ) -> None:
         """Write the row of a version whose folder is whole and end its run; serve it too if it was promoted.
 
-        All in one step: a crash leaves either an open run or a version with its verdict.
+        With `trial`, a share and a rule, one that was promoted serves that share of new conversations until thumbs
+        have decided, and ends a trial that goes on. All in one step: a crash leaves either an open run or a version
+        with its verdict.
         """
         with self.writing() as session:
+            one_at_a_time(session)
             run = find(session, Run, run_id)
             enter(session, run, verdict, reason)
             base = find(session, ModelVersion, 0)
@@ -64,16 +69,18 @@ class Versions(Sessions):
                 )
             )
             session.flush()
-            if verdict == "promoted":
-                _promote(session, {number: 1.0}, LOCAL, reason)
+            if verdict == "promoted" and trial:
+                put_trial(session, number, *trial, LOCAL, reason)
+            elif verdict == "promoted":
+                put_promotion(session, {number: 1.0}, LOCAL, reason)
 
     def versions(self) -> list[VersionLine]:
         """List versions, oldest first, each with its share of new conversations."""
         with self.reading() as session:
-            serving = _serving(session)
-            shares = serving.shares if serving else {}
+            serves, pinned = serving(session), _pinned(session)
+            shares = serves.shares if serves else {}
             rows = session.scalars(select(ModelVersion).order_by(ModelVersion.number))
-            return [_version_line(row, shares.get(row.number, 0.0)) for row in rows]
+            return [_version_line(row, shares.get(row.number, 0.0), row.number in pinned) for row in rows]
 
     def version(self, number: int) -> VersionLine:
         """Return one version. Raises NotFound."""
@@ -82,76 +89,26 @@ class Versions(Sessions):
             raise NotFound(f"There is no version {number}; `python -m finetune versions` lists them.")
         return found[0]
 
-    def serving(self) -> Serving | None:
-        """Return the promotion in force, None before version 0 exists."""
-        with self.reading() as session:
-            return _serving(session)
+    def pin(self, number: int, pinned: bool, person: str = LOCAL) -> None:
+        """Keep a version's folder whatever the rule for old ones says, or no longer; the same again changes nothing.
 
-    def promote(self, number: int, person: str = LOCAL, reason: str = "") -> None:
-        """Serve one version alone from now on; nothing changes if it does already. Raises NotFound."""
+        Raises NotFound, and BadInput for a version whose folder was deleted already.
+        """
         with self.writing() as session:
-            known = session.scalars(select(ModelVersion.number)).all()
-            if number not in known:
-                raise NotFound(f"There is no version {number}; `python -m finetune versions` lists them.")
-            serving = _serving(session)
-            if serving is None or serving.shares != {number: 1.0}:  # else a rollback would go back to the same
-                _promote(session, {number: 1.0}, person, reason)
-
-    def can_roll_back(self) -> bool:
-        """Tell whether there is anything to roll back to."""
-        with self.reading() as session:
-            return _before(session) is not None
-
-    def rollback(self, person: str = LOCAL) -> Serving:
-        """Serve again what served before the promotion in force. Raises BadInput at the first one."""
-        with self.writing() as session:
-            target = _before(session)
-            if _last_promotion(session) is None:
-                raise BadInput("Nothing serves yet, so there is nothing to roll back; start the app once.")
-            if target is None:
-                raise BadInput("The first promotion is in force; there is nothing before it to roll back to.")
-            _promote(session, _shares(session, target), person, "Rolled back.", restores_id=target)
-            serving = _serving(session)
-            assert serving is not None
-            return serving
+            one_at_a_time(session)
+            known_version(session, number)
+            if pinned:
+                can_serve(session, number)
+            if (number in _pinned(session)) != pinned:
+                session.add(Pin(version=number, person_id=person, pinned=pinned))
 
 
-def _promote(
-    session: Session, shares: dict[int, float], person: str, reason: str, restores_id: int | None = None
-) -> None:
-    require_folders(session, shares)
-    promotion = Promotion(person_id=person, reason=reason, restores_id=restores_id)
-    session.add(promotion)
-    session.flush()
-    session.add_all(PromotionShare(promotion_id=promotion.id, version=v, share=s) for v, s in shares.items())
-    session.flush()
+def _pinned(session: Session) -> set[int]:
+    newest = select(func.max(Pin.id)).group_by(Pin.version)
+    return set(session.scalars(select(Pin.version).where(Pin.id.in_(newest), Pin.pinned)))
 
 
-def _before(session: Session) -> int | None:
-    """Find the promotion that served before the one in force; a rollback stands for what it restored."""
-    current = _last_promotion(session)
-    if current is None:
-        return None
-    in_force = current.restores_id or current.id
-    before = session.scalar(select(Promotion).where(Promotion.id < in_force).order_by(Promotion.id.desc()).limit(1))
-    return (before.restores_id or before.id) if before else None
-
-
-def _last_promotion(session: Session) -> Promotion | None:
-    return session.scalar(select(Promotion).order_by(Promotion.id.desc()).limit(1))
-
-
-def _shares(session: Session, promotion_id: int) -> dict[int, float]:
-    query = select(PromotionShare).where(PromotionShare.promotion_id == promotion_id)
-    return {row.version: row.share for row in session.scalars(query)}
-
-
-def _serving(session: Session) -> Serving | None:
-    last = _last_promotion(session)
-    return Serving(last.id, _shares(session, last.id)) if last else None
-
-
-def _version_line(row: ModelVersion, share: float) -> VersionLine:
+def _version_line(row: ModelVersion, share: float, pinned: bool) -> VersionLine:
     return VersionLine(
         number=row.number,
         kind=row.kind,
@@ -163,4 +120,6 @@ def _version_line(row: ModelVersion, share: float) -> VersionLine:
         metrics=row.metrics,
         created_at=row.created_at,
         share=share,
+        pinned=pinned,
+        pruned_at=row.pruned_at,
     )

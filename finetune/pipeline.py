@@ -39,6 +39,7 @@ from finetune.schedule import require_feedback
 from finetune.settings import DiskSettings, ScheduleSettings, TrainSettings
 from finetune.tracking import Tell, check_trackers, figures, quiet, reporting
 from finetune.train import Trained, train_adapter
+from finetune.trials import trial_rule
 
 log = logging.getLogger("rapport.retrain")
 CHANGED_MEANWHILE = "What serves changed while this version was tested, so it was compared with another; retrain."
@@ -257,7 +258,8 @@ class _Run:
             home.rename(home.with_name(f"{home.name}.left-{self.id}"))
         self.kept.candidate.rename(home)
         path = str(home.relative_to(self.data.data_dir))
-        self.store.add_version(number, kind, path, self.id, verdict.verdict, verdict.reason, verdict.figures)
+        trial = (self.settings.trial_share, trial_rule(self.settings)) if self.settings.trial_share else None
+        self.store.add_version(number, kind, path, self.id, verdict.verdict, verdict.reason, verdict.figures, trial)
         log.info("version %d: %s. %s", number, verdict.verdict, verdict.reason)
         return Result(self.id, number, verdict.verdict, verdict.reason)
 

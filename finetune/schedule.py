@@ -25,7 +25,8 @@ class RecordNow:
 
     `new` replies with usable thumbs, choices and corrections came since the newest version learned, the first of them
     at `first_new_at`; the newest run began at `last_run_at`. `good`: the record calls any text good at all. What people
-    dislike says what to avoid; without a word on what to say instead there is nothing to make likelier.
+    dislike says what to avoid; without a word on what to say instead there is nothing to make likelier. `on_trial` is
+    the version that a trial is about: until that has ended, what the next one must beat is not known.
     """
 
     new: int
@@ -33,6 +34,7 @@ class RecordNow:
     last_run_at: datetime | None = None
     running: bool = False
     good: bool = True
+    on_trial: int | None = None
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,8 @@ def due(now: datetime, record: RecordNow, settings: ScheduleSettings, machine: M
         return Due(False, "A run is under way.")
     if settings.retrain_every is None:
         return Due(False, "The schedule is off.")
+    if record.on_trial is not None:
+        return Due(False, f"Version {record.on_trial} is on trial; the next run waits for its end.")
     amount = enough(record, settings)
     if not amount.due:
         return amount
@@ -105,13 +109,14 @@ def record_now(store: Store) -> RecordNow:
         if any(opinion.usable for opinion in told):
             new.append(feedback.changed_at)
             good = good or any(opinion.rule in GOOD for opinion in told)
-    runs = store.runs(limit=1)
+    runs, trial = store.runs(limit=1), store.trial()
     return RecordNow(
         new=len(new),
         first_new_at=min(new, default=None),
         last_run_at=store.last_run_at(),
         running=bool(runs) and runs[0].finished_at is None,
         good=good or (bool(new) and has_good(store)),
+        on_trial=trial.candidate if trial else None,
     )
 
 

@@ -4,12 +4,15 @@ import logging
 import subprocess
 import threading
 import time
+from collections.abc import Sequence
+from typing import Any
 
 from feedback.errors import Busy
 from feedback.records import RunLine
 from feedback.schema import LOCAL, now
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune import side_by_side, trials
 from finetune.lock import dead_run
 from finetune.log_file import tail
 from finetune.machine import machine_now
@@ -83,8 +86,25 @@ class Scheduler:
             self._outlook, self._looked_at = self._reason(), time.monotonic()
         return self._outlook
 
+    def trial_rule(self) -> dict[str, Any]:
+        """Return the rule of a trial that begins now."""
+        return trials.trial_rule(self.train)
+
+    def compare_versions(self, one: int, other: int, prompts: Sequence[str]) -> str:
+        """Let two versions reply to the same prompts, in a process of its own; return the comparison's id.
+
+        Raises NotFound, BadInput, and Busy during another.
+        """
+        return side_by_side.start(self.store, self.data, (one, other), prompts, side_by_side.Manner())
+
+    def comparison(self) -> dict[str, Any] | None:
+        """Return the newest comparison as far as it is, None before the first."""
+        newest = side_by_side.newest(self.data)
+        return side_by_side.result(self.data, newest) if newest else None
+
     def look(self) -> str:
-        """Look once: go on with a run that was cut off, start one that is due; say why (not)."""
+        """Look once: go on with a run that was cut off, start one that is due; say why (not). Decide a trial, too."""
+        trials.look(self.store, now())
         dead = None if self.alive() else dead_run(self.store, self.data)
         if dead is not None:
             wait = hindrance(now(), self.schedule, machine_now(self.data, self.schedule))

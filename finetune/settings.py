@@ -79,7 +79,20 @@ class GateSettings(Settings):
     )
 
 
-class TrainSettings(PairSettings, GateSettings):
+class TrialSettings(Settings):
+    """Whether a version that the gate promotes serves at once, or a share of new conversations first."""
+
+    trial_share: float = Field(
+        0,
+        ge=0,
+        le=0.5,
+        description="share of new conversations that a promoted version gets until thumbs decide; 0: it serves at once",
+    )
+    trial_days: int = Field(30, ge=1, description="days after which a trial that thumbs did not decide ends")
+    trial_most: int = Field(500, ge=20, description="rated conversations of the candidate after which it ends likewise")
+
+
+class TrainSettings(PairSettings, GateSettings, TrialSettings):
     """One run's settings; they are stored with the run."""
 
     epochs: int = Field(

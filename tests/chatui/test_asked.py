@@ -9,6 +9,8 @@ import pytest
 from gradio_client import Client
 
 from chatui.asked import VERBS, Asked
+from chatui.learning_views import LearningViews
+from chatui.needs import Learner
 from chatui.replies import Replies
 from feedback.formats import Incoming, IncomingMessage
 from feedback.permission import ACTIONS
@@ -83,6 +85,7 @@ def test_what_belongs_to_someone_else_is_refused_and_stays_as_it_is(
         ("/retrain", (), "reviewer"),
         ("/promote", (0,), "reviewer"),
         ("/rollback", (), "reviewer"),
+        ("/learning", (), "reviewer"),
         ("/review", ("hers", "rejected"), "chatter"),
         ("/answer", ("hers", 1), "chatter"),
         ("/amend", ("hers", "Better."), "chatter"),
@@ -130,12 +133,15 @@ def test_an_error_is_one_sentence_for_the_page(store: Store) -> None:
 
 
 def test_every_verb_of_the_table_is_known_and_asks_for_a_known_action() -> None:
-    functions = {"known_personas", "opening_with", "queue_of", "retrain", "cancel", "log_tail"}
-    assert {verb for verb in VERBS if not hasattr(Store, verb) and not hasattr(Replies, verb)} == functions
+    functions = {"known_personas", "opening_with", "queue_of", "record_file"}
+    homes = (Store, Replies, LearningViews, Learner)
+    assert {verb for verb in VERBS if not any(hasattr(home, verb) for home in homes)} == functions
     assert {action for action, _ in VERBS.values()} == set(ACTIONS)
 
 
-@pytest.mark.parametrize("name", ["handlers.py", "persona_handlers.py", "review_handlers.py", "api.py"])
+@pytest.mark.parametrize(
+    "name", ["handlers.py", "persona_handlers.py", "review_handlers.py", "learning_handlers.py", "api.py"]
+)
 def test_nothing_is_asked_of_record_replies_or_learning_beside_the_door(name: str) -> None:
     beside = []
     for node in ast.walk(ast.parse((ROOM / name).read_text())):

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
-from filelock import FileLock
 
 from chatui.settings import ChatSettings
 from feedback.settings import DataSettings
@@ -385,34 +384,6 @@ def test_what_no_longer_fits_the_model_is_said(page, running: Running, monkeypat
     monkeypatch.setattr(running.app.replies, "engine", Forgetful(["No."]))
     say(page, "the second")
     page.locator(".rp-note", has_text="2 earlier messages no longer fitted").wait_for()
-
-
-def test_learning_shows_runs_and_versions_and_serves_another(page, running: Running) -> None:
-    import shutil
-
-    store, data = running.app.store, running.app.scheduler.data
-    shutil.copytree(data.base_dir, data.versions_dir / "001" / "model")
-    with FileLock(data.lock_file):  # as a live run does
-        look_at_learning(page, store)
-
-
-def look_at_learning(page, store) -> None:
-    run = store.open_run({})
-    store.update_run(run, status="training", step=3, total=12, metrics={"loss": 1.25})
-    page.click("#rp-learning")
-    page.locator(".rp-row progress").wait_for()
-    page.locator(".rp-row", has_text="step 3 of 12 · loss 1.25").wait_for()
-    store.add_version(1, "model", "versions/001", run, "refused", "Not enough evidence: too few.", {})
-    store.update_run(run, status="refused", reason="Not enough evidence: too few.")
-    button = page.locator(".rp-row", has_text="Version 1").locator("button", has_text="Serve it anyway")
-    button.click()
-    assert store.serving().shares == {0: 1.0}
-    page.locator(".rp-row button.asked").click()
-    wait_for(lambda: store.serving().shares == {1: 1.0})
-    page.locator("#rp-pill", has_text="version 1").wait_for()
-    page.locator(".rp-title button").click()
-    page.locator(".rp-title button.asked").click()
-    wait_for(lambda: store.serving().shares == {0: 1.0})
 
 
 def test_the_page_speaks_the_browsers_language_and_can_be_switched(browser, running: Running) -> None:

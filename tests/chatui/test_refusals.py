@@ -172,8 +172,10 @@ def test_a_persona_of_ones_own_and_a_setting(page, running: Running, refuse) -> 
 
 def test_learning_and_the_review(page, running: Running, refuse) -> None:
     page.click("#rp-learning")
+    page.click("[data-part=runs]")
+    page.locator("#rp-runs .rp-main").wait_for()
     refuse("learn")
-    page.click(".rp-learn .rp-main")
+    page.click("#rp-runs .rp-main")
     told(page, "You may not learn this.")
     assert running.app.store.runs() == []
     refuse("review")

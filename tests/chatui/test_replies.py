@@ -134,6 +134,19 @@ def test_a_conversation_asks_to_stay_with_its_version(store: Store) -> None:
     assert engine.stayed == [None, 0]
 
 
+def test_another_first_reply_and_another_first_question_stay_with_its_version_too(store: Store) -> None:
+    replies, engine = running(store, "a")
+    conversation = store.new_conversation()
+    replies.send(conversation, "Hi")
+    ended(replies, conversation)
+    user, reply = store.history(conversation)
+    replies.regenerate(reply.id)
+    ended(replies, conversation)
+    replies.edit(user.id, "Hello")
+    ended(replies, conversation)
+    assert engine.stayed == [None, 0, 0]
+
+
 def test_a_promotion_is_followed_once_and_a_failure_leaves_a_notice(store: Store) -> None:
     store.add_base("tiny")
     engine = ScriptedEngine(["a"])

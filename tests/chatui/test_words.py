@@ -5,7 +5,10 @@ import pytest
 from chatui.look import web_file
 from chatui.words import LANGUAGES, language_of, words
 
-SCRIPTS = "".join(web_file(name) for name in ("chat.js", "list.js", "learn.js", "pill.js", "head.html"))
+NAMES = (
+    "chat.js", "list.js", "learn.js", "tools.js", "survey.js", "runs.js", "versions.js", "pill.js", "head.html",
+)  # fmt: skip
+SCRIPTS = "".join(web_file(name) for name in NAMES)
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

@@ -84,6 +84,16 @@ def upgrade() -> None:
     op.add_column("model_versions", sa.Column("pruned_at", feedback.schema.UtcTime(), nullable=True))
     op.add_column("runs", sa.Column("attempts", sa.Integer(), nullable=False, server_default="1"))
     op.add_column("runs", sa.Column("cancel_asked_by", sa.String(), nullable=True))
+    for column in ("conversation_id", "persona"):
+        op.add_column("ratings", sa.Column(column, sa.String(), nullable=False, server_default=""))
+    op.add_column("ratings", sa.Column("version", sa.Integer(), nullable=True))
+    op.execute(
+        "UPDATE ratings SET version = (SELECT version FROM replies WHERE replies.message_id = ratings.message_id), "
+        "conversation_id = (SELECT conversation_id FROM messages WHERE messages.id = ratings.message_id)"
+    )
+    op.execute(
+        "UPDATE ratings SET persona = (SELECT persona FROM conversations WHERE conversations.id = conversation_id)"
+    )
     for column in ("status", "created_at"):
         op.create_index(op.f(f"ix_messages_role_{column}"), "messages", ["role", column])
 
@@ -91,6 +101,8 @@ def upgrade() -> None:
 def downgrade() -> None:
     for column in ("created_at", "status"):
         op.drop_index(op.f(f"ix_messages_role_{column}"), "messages")
+    for column in ("version", "persona", "conversation_id"):
+        op.drop_column("ratings", column)
     op.drop_column("runs", "cancel_asked_by")
     op.drop_column("runs", "attempts")
     op.drop_column("model_versions", "pruned_at")
