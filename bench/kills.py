@@ -147,7 +147,7 @@ def kill_at(moment: Moment, data: DataSettings) -> str:
         return ""
     os.killpg(child, signal.SIGKILL)
     os.waitpid(child, 0)
-    status, step = where(data) or ("no row", 0)
+    status, step = where(data) or ("starting", 0)
     return "" if status in RUN_ENDED else f"{status}{f' step {step}' if status == 'training' else ''}"
 
 
@@ -218,7 +218,7 @@ def main(arguments: list[str] | None = None) -> int:
             status = kill_at(moment, data)
             if status:
                 done += 1
-                at[status.split()[0]] += 1
+                at[status.partition(" step")[0]] += 1
                 code = os.waitpid(forked(run_of(data)), 0)[1]
                 told = faults(data, unbroken) if code == 0 else ["it did not go on"]
                 wrong += bool(told)
