@@ -6,6 +6,7 @@ writes.
 
 from typing import Self
 
+from feedback.cards import Cards
 from feedback.comparisons import Comparisons
 from feedback.conversations import Conversations
 from feedback.database import Database
@@ -14,15 +15,11 @@ from feedback.frozen import Datasets
 from feedback.harvest import Harvest
 from feedback.permission import Permissions
 from feedback.personas import Personas
-from feedback.promotions import Promotions
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
-from feedback.thumbs import Thumbs
-from feedback.trials import Trials
 from feedback.turns import Turns
-from feedback.versions import Versions
 
 
 class Store(
@@ -36,10 +33,7 @@ class Store(
     Reviews,
     Runs,
     Datasets,
-    Versions,
-    Promotions,
-    Trials,
-    Thumbs,
+    Cards,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

@@ -1,4 +1,4 @@
-"""python -m finetune retrain | pairs | evaluate VERSION --data FILE | versions | runs | promote N | rollback"""
+"""python -m finetune retrain | pairs | evaluate VERSION --data FILE | versions | runs | ... (version_commands.py)"""
 
 import argparse
 import json
@@ -14,6 +14,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from feedback.errors import Busy, RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune import version_commands
 from finetune.lock import declare_dead_runs
 from finetune.settings import PairSettings, ScheduleSettings, TrainSettings
 
@@ -109,21 +110,6 @@ def _runs(data: DataSettings, args: argparse.Namespace) -> int:
     return 0
 
 
-def _promote(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
-    version = store.version(args.version)
-    store.promote(args.version, reason="Promoted by hand.")
-    said = f" The gate said: {version.reason}" if version.reason else ""
-    print(f"Version {args.version} serves from now on.{said}")
-    return 0
-
-
-def _rollback(data: DataSettings, args: argparse.Namespace) -> int:
-    shares = Store.open(data.database).rollback().shares
-    print(f"Version {', '.join(map(str, shares))} serves again.")
-    return 0
-
-
 def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.report import evaluated, lines_of
 
@@ -142,8 +128,7 @@ _COMMANDS = {
     "evaluate": _evaluate,
     "versions": _versions,
     "runs": _runs,
-    "promote": _promote,
-    "rollback": _rollback,
+    **version_commands.COMMANDS,
 }
 
 
@@ -168,10 +153,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--json", action="store_true", help="print JSON")
     for name, text in (("versions", "list the versions"), ("runs", "list the runs")):
         commands.add_parser(name, help=text).add_argument("--json", action="store_true", help="print JSON")
-    promote = commands.add_parser("promote", help="serve a version, whatever the gate said of it")
-    promote.add_argument("version", type=int)
-    commands.add_parser("rollback", help="serve again what served before")
-    for command in commands.choices.values():
+    about_versions = version_commands.add_to(commands)
+    for command in {*commands.choices.values(), *about_versions}:
         DataSettings.add_to(command)
     return parser
 
