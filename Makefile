@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-trials | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-trials | proof-month | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train proof-loop proof-turn proof-swap proof-hostile proof-gate proof-trials clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train proof-loop proof-turn proof-swap proof-hostile proof-gate proof-trials proof-month clean
 
 setup: $(READY)
 
@@ -78,3 +78,7 @@ proof-gate: setup
 # A thousand made-up A/B trials of each of 28 kinds: how often one errs; exits 1 if a target is missed.
 proof-trials: setup
 	$(BIN)/python bench/trials.py
+
+# A month on the tiny model with its clock driven, in a minute; exits 1 if a target is missed.
+proof-month: setup
+	$(BIN)/python bench/month.py
