@@ -38,7 +38,7 @@ TAUGHT = "the quick brown fox"
 BEGAN = datetime(2030, 3, 1, tzinfo=UTC)
 SCHEDULE = ScheduleSettings(retrain_every=timedelta(days=4), retrain_min_ratings=50)
 TRIAL_SHARE, TRIAL_DAYS = 0.5, 4
-QUIET = range(20, 25)  # days on which nobody chats
+QUIET = range(16, 21)  # days on which nobody chats
 BAD_RUN = 3  # the run that learns nothing
 _STEP = timedelta(hours=4)
 _TALKS = 8  # conversations in a step by day
