@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train bench-record | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-kill | proof-beside | proof-trials | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | bench-record | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-kill | proof-beside | proof-trials | proof-month | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train bench-record proof-loop proof-turn proof-swap proof-hostile proof-gate proof-kill proof-beside proof-trials clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train bench-record proof-loop proof-turn proof-swap proof-hostile proof-gate proof-kill proof-beside proof-trials proof-month clean
 
 setup: $(READY)
 
@@ -91,3 +91,6 @@ proof-kill: setup
 # Four streams on the starter model with a run beside them, and each alone; nothing else should compute meanwhile.
 proof-beside: setup
 	$(BIN)/python bench/beside.py
+# A month on the tiny model with its clock driven, in a minute; exits 1 if a target is missed.
+proof-month: setup
+	$(BIN)/python bench/month.py

@@ -1,15 +1,16 @@
 """Verbs on what is deleted to free the disk: a version's folder goes, its row stays, and what is needed never goes."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
 from feedback.messages import find
-from feedback.schema import RUN_OPEN, ModelVersion, Pin, Promotion, PromotionShare, Run, Trial, now
+from feedback.promotions import before, one_at_a_time, shares_of
+from feedback.schema import RUN_OPEN, ModelVersion, Promotion, Run, Trial, now
 from feedback.sessions import Sessions
+from feedback.versions import pinned_versions
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,8 @@ class Pruning(Sessions):
         What is needed is looked up in the same transaction, so that no promotion comes between.
         """
         with self.writing() as session:
+            one_at_a_time(session)  # a promotion at the same time waits, or is waited for
             row = find(session, ModelVersion, number)
-            session.refresh(row, with_for_update=True)  # a promotion at the same time waits, or is waited for
             needed = _needed(session).get(number)
             if needed:
                 raise BadInput(f"Version {number} cannot be pruned: {needed}.")
@@ -56,41 +57,20 @@ class Pruning(Sessions):
             return list(session.scalars(select(Run.id).where(Run.status.not_in(RUN_OPEN)).order_by(Run.id)))
 
 
-def require_folders(session: Session, numbers: Iterable[int]) -> None:
-    """Raise BadInput for versions of which one was pruned; the others cannot be until the session ends."""
-    query = select(ModelVersion).where(ModelVersion.number.in_(list(numbers))).order_by(ModelVersion.number)
-    for row in session.scalars(query.with_for_update()):
-        if row.pruned_at is not None:
-            when = row.pruned_at.date().isoformat()
-            raise BadInput(
-                f"Version {row.number} cannot serve: its folder was pruned on {when} to free the disk; "
-                "promote another one, or retrain."
-            )
-
-
 def _needed(session: Session) -> dict[int, str]:
     """Map each version that must stay to the reason."""
-    needed = dict.fromkeys(_pinned(session), "it is pinned")
-    newest = list(session.scalars(select(Promotion).order_by(Promotion.id.desc()).limit(2)))
-    for promotion in newest[1:]:
-        needed |= _of(session, promotion.id, "it served last")
-    for promotion in newest[:1]:
-        older = select(Promotion).where(Promotion.id < (promotion.restores_id or promotion.id))
-        before = session.scalar(older.order_by(Promotion.id.desc()).limit(1))
-        if before is not None:
-            needed |= _of(session, before.restores_id or before.id, "a rollback would bring it back")
+    needed = dict.fromkeys(pinned_versions(session), "it is pinned")
+    serves, last, back = *_newest_two(session), before(session)
+    for promotion, why in ((last, "it served last"), (back, "a rollback would bring it back")):
+        if promotion is not None:
+            needed |= dict.fromkeys(shares_of(session, promotion), why)
     for trial in session.scalars(select(Trial).where(Trial.outcome.is_(None))):
         needed |= dict.fromkeys((trial.candidate, trial.against), "a trial uses it")
-    for promotion in newest[:1]:
-        needed |= _of(session, promotion.id, "it serves")
+    if serves is not None:
+        needed |= dict.fromkeys(shares_of(session, serves), "it serves")
     return needed
 
 
-def _pinned(session: Session) -> list[int]:
-    newest = select(func.max(Pin.id)).group_by(Pin.version)
-    return list(session.scalars(select(Pin.version).where(Pin.id.in_(newest), Pin.pinned.is_(True))))
-
-
-def _of(session: Session, promotion_id: int, why: str) -> dict[int, str]:
-    query = select(PromotionShare.version).where(PromotionShare.promotion_id == promotion_id)
-    return dict.fromkeys(session.scalars(query), why)
+def _newest_two(session: Session) -> tuple[int | None, int | None]:
+    found = list(session.scalars(select(Promotion.id).order_by(Promotion.id.desc()).limit(2)))
+    return found[0] if found else None, found[1] if len(found) > 1 else None

@@ -21,7 +21,6 @@ from feedback.insight import Insight
 from feedback.lineage import Lineage
 from feedback.permission import Permissions
 from feedback.personas import Personas
-from feedback.promotions import Promotions
 from feedback.pruning import Pruning
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
@@ -29,10 +28,7 @@ from feedback.revocation import Revocations
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
 from feedback.tally import Tallies
-from feedback.thumbs import Thumbs
-from feedback.trials import Trials
 from feedback.turns import Turns
-from feedback.versions import Versions
 
 
 class Store(
@@ -53,13 +49,9 @@ class Store(
     Computing,
     Datasets,
     Cards,
-    Versions,
     Pruning,
     Lineage,
     Revocations,
-    Promotions,
-    Trials,
-    Thumbs,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

@@ -77,7 +77,7 @@ class Versions(Sessions):
     def versions(self) -> list[VersionLine]:
         """List versions, oldest first, each with its share of new conversations."""
         with self.reading() as session:
-            serves, pinned = serving(session), _pinned(session)
+            serves, pinned = serving(session), pinned_versions(session)
             shares = serves.shares if serves else {}
             rows = session.scalars(select(ModelVersion).order_by(ModelVersion.number))
             return [_version_line(row, shares.get(row.number, 0.0), row.number in pinned) for row in rows]
@@ -99,11 +99,12 @@ class Versions(Sessions):
             known_version(session, number)
             if pinned:
                 can_serve(session, number)
-            if (number in _pinned(session)) != pinned:
+            if (number in pinned_versions(session)) != pinned:
                 session.add(Pin(version=number, person_id=person, pinned=pinned))
 
 
-def _pinned(session: Session) -> set[int]:
+def pinned_versions(session: Session) -> set[int]:
+    """Return the versions whose newest pin says to keep them."""
     newest = select(func.max(Pin.id)).group_by(Pin.version)
     return set(session.scalars(select(Pin.version).where(Pin.id.in_(newest), Pin.pinned)))
 

@@ -15,6 +15,7 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 from feedback.errors import BadInput, Busy, RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune import version_commands
 from finetune.lock import dead_run, the_only_run
 from finetune.settings import DiskSettings, PairSettings, ScheduleSettings, TrainSettings
 
@@ -182,21 +183,6 @@ def _runs(data: DataSettings, args: argparse.Namespace) -> int:
     return 0
 
 
-def _promote(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
-    version = store.version(args.version)
-    store.promote(args.version, reason="Promoted by hand.")
-    said = f" The gate said: {version.reason}" if version.reason else ""
-    print(f"Version {args.version} serves from now on.{said}")
-    return 0
-
-
-def _rollback(data: DataSettings, args: argparse.Namespace) -> int:
-    shares = Store.open(data.database).rollback().shares
-    print(f"Version {', '.join(map(str, shares))} serves again.")
-    return 0
-
-
 def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.report import evaluated, lines_of
 
@@ -237,11 +223,10 @@ _COMMANDS = {
     "evaluate": _evaluate,
     "versions": _versions,
     "runs": _runs,
-    "promote": _promote,
-    "rollback": _rollback,
     "prune": _prune,
     "trace": _trace,
     "revoked": _revoked,
+    **version_commands.COMMANDS,
 }
 
 
@@ -285,10 +270,8 @@ def _parser() -> argparse.ArgumentParser:
         ("revoked", "what was taken back after a version was trained on it, with those versions"),
     ):
         commands.add_parser(name, help=text).add_argument("--json", action="store_true", help="print JSON")
-    promote = commands.add_parser("promote", help="serve a version, whatever the gate said of it")
-    promote.add_argument("version", type=int)
-    commands.add_parser("rollback", help="serve again what served before")
-    for command in commands.choices.values():
+    about_versions = version_commands.add_to(commands)
+    for command in {*commands.choices.values(), *about_versions}:
         DataSettings.add_to(command)
     return parser
 

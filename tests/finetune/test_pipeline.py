@@ -13,6 +13,7 @@ from feedback.store import Store
 from finetune import measures, pipeline
 from finetune.__main__ import main
 from finetune.base import BaseModelError
+from finetune.evaluate import Verdict
 from finetune.pipeline import RunFailed, retrain
 from finetune.schedule import NotEnough
 from finetune.settings import GateSettings, ScheduleSettings, TrainSettings
@@ -260,3 +261,15 @@ def test_promote_and_rollback_from_the_command_line(
     assert store.serving().shares == {1: 1.0}
     assert main(["promote", "9", where]) == 1
     assert "no version 9" in capsys.readouterr().err
+
+
+def test_what_the_gate_promotes_goes_on_trial_first_where_that_is_set(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "judged", lambda *_: Verdict("promoted", "Better.", {}))
+    teach(store, 12)
+    settings = QUICK.model_copy(update={"epochs": 1, "trial_share": 0.2, "trial_days": 7})
+    result = retrain(store, data, settings, SCHEDULE)
+    trial = store.trial()
+    assert (result.verdict, trial.candidate, trial.rule["days"]) == ("promoted", 1, 7)
+    assert store.serving().shares == {0: 0.8, 1: 0.2}
