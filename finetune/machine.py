@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,6 +77,12 @@ def free_gpu() -> float | None:
         return None
 
 
+def put_back(pid: int) -> None:
+    """Let everything else go before a process that was started here; nothing if it has ended already."""
+    with suppress(psutil.NoSuchProcess):
+        psutil.Process(pid).nice(_NICE if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)
+
+
 def step_back() -> None:
     """Let everything else on this machine go before this process.
 
@@ -83,7 +90,7 @@ def step_back() -> None:
     leads a session of its own would share the cores evenly with the whole chat app. So such a session is put back as
     a whole. Where that cannot be done, or another system runs, niceness alone has to do.
     """
-    psutil.Process().nice(_NICE if os.name == "posix" else psutil.BELOW_NORMAL_PRIORITY_CLASS)
+    put_back(os.getpid())
     group = Path("/proc/self/autogroup")
     if group.exists() and os.getsid(0) == os.getpid():
         try:

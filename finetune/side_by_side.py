@@ -22,6 +22,7 @@ from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
 from feedback.writers import is_dead, this_writer
+from finetune.machine import put_back
 from finetune.model import Loaded, load_version, write_json
 from finetune.probes import asked, general_set
 
@@ -96,6 +97,7 @@ def start(store: Store, data: DataSettings, versions: tuple[int, int], prompts: 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "RAPPORT_DATABASE_URL": data.database_url}
     quiet = subprocess.DEVNULL
     process = subprocess.Popen(command, env=environment, stdin=quiet, stdout=quiet, stderr=quiet)
+    put_back(process.pid)  # somebody is chatting
     threading.Thread(target=_see_off, args=(process, data, job["id"]), name=f"compare-{job['id']}", daemon=True).start()
     return job["id"]
 

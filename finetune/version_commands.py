@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -70,7 +69,6 @@ def _compare(data: DataSettings, args: argparse.Namespace) -> int:
 
     store = Store.open(data.database)
     if args.kept:
-        os.nice(10)  # somebody is chatting
         found = make_kept(store, data, args.kept)
         return _say(args, found, lines_of(found))
     if len(args.versions) != 2:

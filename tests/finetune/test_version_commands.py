@@ -147,7 +147,7 @@ def test_a_comparison_by_another_process_is_found_again(two: Store, data: DataSe
     assert newest(data) == job
     for thread in side_by_side.threading.enumerate():
         if thread.name.startswith("compare-"):
-            thread.join(60)
+            thread.join(120)
     found = result(data, job)
     assert (found["status"], found["reason"], len(found["rows"])) == ("done", "", 1)
     assert found["rows"] == compared(two, data, (0, 1), ["Hi?"], GREEDY)["rows"]
