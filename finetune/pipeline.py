@@ -92,7 +92,7 @@ def retrain(
 class _Run:
     """The steps of one run, and its row in the record."""
 
-    def __init__(self, store: Store, data: DataSettings, settings: TrainSettings, dead: RunLine | None):
+    def __init__(self, store: Store, data: DataSettings, settings: TrainSettings, dead: RunLine | None = None):
         self.store, self.data, self.settings, self.dead = store, data, settings, dead
         self.id = dead.id if dead else store.open_run(settings.model_dump())
         self.kept = Kept(store, data, self.id, candidate_of(data, self.id))
