@@ -45,13 +45,10 @@ class Thumbs:
         heavy = [sum(pairs[n].weight for n in side) / max(1, len(side)) for side in self._sides]
         self.weights = [pair.weight / heavy[not pair.good] for pair in pairs]  # 1 on average, on either side
 
-    def steps(self, each: int) -> int:
-        """Return how many steps read all of the larger side, with so many of each side a step."""
-        return -(-max(map(len, self._sides)) // each)
-
-    def each(self, steps: int) -> int:
-        """Return how many of each side a step reads, if so many steps read all."""
-        return -(-max(map(len, self._sides)) // steps)
+    @property
+    def larger_side(self) -> int:
+        """Count the rows of the larger side."""
+        return max(map(len, self._sides))
 
     def of_step(self, step: int, each: int) -> list[int]:
         """Return the rows of a step: so many of each side, in an order that is shuffled anew for every pass."""

@@ -28,6 +28,7 @@ from finetune.general import Answer
 from finetune.lean import lean
 from finetune.model import IGNORED, Encoded, Loaded
 from finetune.pairs import TrainingPair
+from finetune.plan import pace, plan
 from finetune.settings import TrainSettings
 from finetune.thumbs import Thumbs, apart, are_contrasted
 
@@ -36,8 +37,6 @@ Progress = Callable[[int, int, float | None], None]  # step, total, latest loss
 _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
 _PUSHES = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}  # token by token
 _CHUNK = 512  # places whose losses are computed at once
-_STEPS, _FEWEST_PASSES, _MOST_PASSES = 120, 3, 24
-_THUMB_STEPS = 48  # where there are thumbs alone: a taste is learned sooner than facts
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 
@@ -105,13 +104,7 @@ class _Training:
         copies = len(self.good) or len(self.bad)
         if not copies and not self.thumbs.rows:
             raise RapportError("Nothing good is left to train on; thumb replies up, correct some, or give --negative.")
-        batch = settings.batch_size
-        self.per_epoch = max(-(-copies // batch), self.thumbs.steps(max(1, batch // 2)))
-        # An epoch reads all there is: so many good replies in a step, and so many of each side that is contrasted.
-        self.copies = -(-len(self.good) // self.per_epoch) if self.thumbs.rows else batch
-        self.each = self.thumbs.each(self.per_epoch)
-        self.epochs = settings.epochs or passes(self.per_epoch, _STEPS if copies else _THUMB_STEPS)
-        self.steps = self.epochs * self.per_epoch
+        self.plan = plan(copies, self.thumbs.larger_side, settings.batch_size, settings.epochs)
         general = [template.pair([("user", a.prompt)], a.text, a.ended) for a in keep]
         spared = _WATCHED if len(general) >= _WATCH_FROM else 0
         self.watched, general = general[:spared], general[spared:]
@@ -121,10 +114,10 @@ class _Training:
             self.model = loaded.model
             self.watched_before = self._row_losses(self.watched)
             self.thumbs_before, self.judged_before = (self._sums(t.rows) for t in (self.thumbs, self.judged))
-            self.likely = self._likely(self.keep[: self.steps * settings.keep_rows])
+            self.likely = self._likely(self.keep[: self.plan.steps * settings.keep_rows])
         self.rounded = loaded.model.dtype == torch.bfloat16
         self.base, self.embed = loaded.model, loaded.model.get_input_embeddings()
-        self.model = methods.adapt(loaded, settings, self.steps)
+        self.model = methods.adapt(loaded, settings, self.plan.steps)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.rate = settings.learning_rate or methods.METHODS[settings.method].rate
         self.optimizer = torch.optim.AdamW(list(self.weights.values()), lr=self.rate, weight_decay=0.0, fused=True)
@@ -140,7 +133,7 @@ class _Training:
         found = checkpoints.newest(work_dir, key, self.weights, self.optimizer) if resume else None
         state, kept, inner = found or (State(), {}, {})
         methods.set_inner_state(self.model, inner)
-        while state.epoch < self.epochs and not (self._is_judged and state.worse >= self.settings.patience):
+        while state.epoch < self.plan.epochs and not (self._is_judged and state.worse >= self.settings.patience):
             self._epoch(state, progress)
             if self._judge(state):
                 kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -166,18 +159,18 @@ class _Training:
 
     def _epoch(self, state: State, progress: Progress) -> None:
         self.model.train()
-        batch, order, others = self.copies, self.good.order(state.epoch), self.bad.order(state.epoch)
+        batch, order, others = self.plan.copied, self.good.order(state.epoch), self.bad.order(state.epoch)
         # Bad rows of a step: all are read in an epoch, or enough.
-        share = min(self.settings.batch_size, -(-len(others) // self.per_epoch))
-        for turn in range(self.per_epoch):
+        share = min(self.settings.batch_size, -(-len(others) // self.plan.per_epoch))
+        for turn in range(self.plan.per_epoch):
             good = [self.good.read(i, state.epoch) for i in order[turn * batch : (turn + 1) * batch]]
             bad = [self.bad.read(i, state.epoch) for i in others[turn * share : (turn + 1) * share]]
-            rated = self.thumbs.of_step(state.step, self.each)
+            rated = self.thumbs.of_step(state.step, self.plan.each)
             loss = self._step(state.step, good, bad, rated)
             state.step += 1
             state.loss_sum += loss
             state.tokens += sum(len(row.ids) for row in [*good, *bad, *(self.thumbs.rows[i] for i in rated)])
-            progress(state.step, self.steps, loss)
+            progress(state.step, self.plan.steps, loss)
         state.epoch += 1
 
     def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded], rated: Sequence[int]) -> float:
@@ -192,7 +185,7 @@ class _Training:
             self.optimizer.zero_grad()
             loss = self._gradient(step, good, bad, rated)
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
-        self.optimizer.param_groups[0]["lr"] = self.rate * pace(step, self.steps)
+        self.optimizer.param_groups[0]["lr"] = self.rate * pace(step, self.plan.steps)
         self.optimizer.step()
         methods.after_step(self.model, self.settings.method, step)
         self.optimizer.zero_grad()
@@ -246,7 +239,7 @@ class _Training:
         for picked, batch in self._batches([thumbs.rows[i] for i in rated]):
             said = self._places(batch, self._plain_losses, {})
             losses = self._rewards(thumbs, [rated[i] for i in picked], _by_row(-said, batch), self.thumbs_before)
-            loss = losses.sum() / self.each
+            loss = losses.sum() / self.plan.each
             torch.autograd.backward(loss)
             done += float(loss.detach())
         return done
@@ -374,14 +367,3 @@ def _by_row(places: Tensor, batch: dict[str, Tensor]) -> Tensor:
     """Sum what stands at a batch's places, (n,), row by row, (rows,)."""
     rows = (batch["labels"][:, 1:] != IGNORED).nonzero()[:, 0]
     return places.new_zeros(len(batch["labels"])).index_add(0, rows, places)
-
-
-def passes(per_epoch: int, steps: int = _STEPS) -> int:
-    """Return how many passes suit rows that make so many steps a pass: few rows are read more often."""
-    return max(_FEWEST_PASSES, min(_MOST_PASSES, -(-steps // per_epoch)))
-
-
-def pace(step: int, steps: int) -> float:
-    """Return the share of the peak learning rate at a step: a short way up, then a straight line down."""
-    warm = min(5, max(1, steps // 10))
-    return min(1.0, (step + 1) / warm, (steps - step) / max(1, steps - warm))

@@ -80,7 +80,7 @@ def test_the_worst_direction_is_as_long_as_asked_in_every_row() -> None:
 
 def test_only_replies_are_dropped_or_guessed_anew() -> None:
     labels = torch.tensor([[IGNORED, IGNORED, 5, 6, 7]])
-    dropped = perturb.earlier_replies_dropped(torch.ones(1, 5, 2), labels, 0.999)
+    dropped = perturb.earlier_replies_dropped(torch.ones(1, 5, 2), labels, 1.0)
     assert dropped[0, :2].tolist() == [[1, 1], [1, 1]]
     assert dropped[0, 2:].sum() == 0
     ids = torch.tensor([[1, 2, 5, 6, 7]])
