@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-kill | proof-beside | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train proof-loop proof-turn proof-swap proof-hostile proof-gate clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train proof-loop proof-turn proof-swap proof-hostile proof-gate proof-kill proof-beside clean
 
 setup: $(READY)
 
@@ -74,3 +74,11 @@ proof-hostile: setup
 # Forty runs, half of them spoilt, before the gate: hours. What data-gate/results.json holds is not made again; exits 1 if a target is missed.
 proof-gate: setup
 	$(BIN)/python bench/gate.py --json data-gate/results.json
+
+# Fifty runs of the tiny model, each killed at a random moment and started again; exits 1 if one ends otherwise than it should.
+proof-kill: setup
+	$(BIN)/python bench/kills.py
+
+# Four streams on the starter model with a run beside them, and each alone; nothing else should compute meanwhile.
+proof-beside: setup
+	$(BIN)/python bench/beside.py

@@ -31,7 +31,7 @@ from feedback.errors import BadInput, RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune.base import check_base, ensure_base
-from finetune.lock import declare_dead_runs
+from finetune.lock import dead_run
 from finetune.model import Loaded, LoadError, attach_version, load_template, load_version
 from finetune.scheduler import Scheduler
 from finetune.settings import ScheduleSettings, TrainSettings
@@ -64,11 +64,15 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     check_base(data)
     store = Store.open(data.database)
     store.interrupt_dead_replies()
-    declare_dead_runs(store, data)
+    dead_run(store, data)
 
     engine = remote_engine(store, data, chat) if chat.engine_url else local_engine(store, data, chat)
     replies = Replies(store, engine, chat.sampling, chat.unfollowed_s)
-    watch = ServingWatch(store, engine)
+    watch = (
+        ServingWatch(store, engine, engine.share_cores)
+        if isinstance(engine, LocalEngine)
+        else ServingWatch(store, engine)
+    )
     scheduler = Scheduler(store, data, train, schedule)
     temporary = TemporaryChats(engine, chat.sampling, chat.unfollowed_s)
     views = Views(store, replies, engine, watch, scheduler, temporary)

@@ -56,6 +56,8 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "queue_of": ("review", None),
     "review_choices": ("review", None),
     "retrain": ("learn", None),
+    "cancel": ("learn", None),
+    "log_tail": ("learn", None),
     "promote": ("learn", None),
     "rollback": ("learn", None),
 }

@@ -54,10 +54,16 @@ class LoadVersion(Protocol):
 
 
 class Learner(Protocol):
-    """Starts runs and says when the next one comes."""
+    """Starts runs, ends them, and says when the next one comes."""
 
     def retrain(self) -> str:
         """Start a run now, whatever the schedule says; return one sentence about it."""
 
     def outlook(self) -> str:
         """Say in one sentence why no run is under way, or when the next one comes."""
+
+    def cancel(self, run_id: int) -> str:
+        """Ask for a run's end; return one sentence about it."""
+
+    def log_tail(self, run_id: int, lines: int) -> list[str]:
+        """Return the last lines of a run's log."""

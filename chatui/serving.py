@@ -3,6 +3,7 @@
 import logging
 import threading
 import time
+from collections.abc import Callable
 
 from chatui.engine.protocol import Engine, EngineError
 from feedback.store import Store
@@ -15,9 +16,9 @@ _AGAIN_S = 30.0  # what failed may have been short of memory, and is tried again
 class ServingWatch:
     """Looks at the newest promotion every two seconds, and makes the engine follow it."""
 
-    def __init__(self, store: Store, engine: Engine):
-        """Follow `store` with `engine`, once started."""
-        self.store, self.engine = store, engine
+    def __init__(self, store: Store, engine: Engine, share: Callable[[bool], None] = lambda _: None):
+        """Follow `store` with `engine`, once started; `share` is told whether a run computes beside the engine."""
+        self.store, self.engine, self.share = store, engine, share
         self.notice = ""
         self._followed: int | None = None
         self._failed: int | None = None
@@ -35,6 +36,7 @@ class ServingWatch:
     def look(self) -> None:
         """Look once. A version that cannot serve leaves what served, with a notice, and is tried again later."""
         self.store.interrupt_dead_replies()
+        self.share(self.store.run_computes())
         serving = self.store.serving()
         if serving is None or serving.promotion_id == self._followed:
             return

@@ -155,6 +155,8 @@ class RunLine:
     created_at: datetime
     heartbeat_at: datetime
     finished_at: datetime | None
+    attempts: int = 1  # processes that worked on it, one after the other
+    cancel_asked: str | None = None  # the person who wants it ended
 
 
 @dataclass(frozen=True)

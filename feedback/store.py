@@ -7,13 +7,16 @@ writes.
 from typing import Self
 
 from feedback.comparisons import Comparisons
+from feedback.computing import Computing
 from feedback.conversations import Conversations
 from feedback.database import Database
+from feedback.diary import Diaries
 from feedback.exchange import Exchange
 from feedback.frozen import Datasets
 from feedback.harvest import Harvest
 from feedback.permission import Permissions
 from feedback.personas import Personas
+from feedback.pruning import Pruning
 from feedback.ratings import Ratings, person
 from feedback.reviews import Reviews
 from feedback.runs import Runs
@@ -32,8 +35,11 @@ class Store(
     Harvest,
     Reviews,
     Runs,
+    Diaries,
+    Computing,
     Datasets,
     Versions,
+    Pruning,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

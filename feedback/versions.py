@@ -5,10 +5,12 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
+from feedback.diary import enter
 from feedback.errors import BadInput, NotFound
 from feedback.messages import find
+from feedback.pruning import require_folders
 from feedback.records import Serving, VersionLine
-from feedback.schema import LOCAL, ModelVersion, Promotion, PromotionShare, Run, now
+from feedback.schema import LOCAL, ModelVersion, Promotion, PromotionShare, Run
 from feedback.sessions import Sessions
 
 
@@ -47,7 +49,7 @@ class Versions(Sessions):
         """
         with self.writing() as session:
             run = find(session, Run, run_id)
-            run.status, run.reason, run.finished_at = verdict, reason, now()
+            enter(session, run, verdict, reason)
             base = find(session, ModelVersion, 0)
             session.add(
                 ModelVersion(
@@ -117,6 +119,7 @@ class Versions(Sessions):
 def _promote(
     session: Session, shares: dict[int, float], person: str, reason: str, restores_id: int | None = None
 ) -> None:
+    require_folders(session, shares)
     promotion = Promotion(person_id=person, reason=reason, restores_id=restores_id)
     session.add(promotion)
     session.flush()

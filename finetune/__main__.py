@@ -1,8 +1,10 @@
-"""python -m finetune retrain | pairs | evaluate VERSION --data FILE | versions | runs | promote N | rollback"""
+"""python -m finetune retrain | schedule | cancel [RUN] | pairs | evaluate VERSION --data FILE | versions | runs
+| promote N | rollback | prune"""
 
 import argparse
 import json
 import os
+import signal
 import sys
 import traceback
 from dataclasses import asdict
@@ -11,31 +13,35 @@ from pathlib import Path
 # Nothing that a run needs is fetched while it runs, except a base model named for the first time.
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
-from feedback.errors import Busy, RapportError
+from feedback.errors import BadInput, Busy, RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
-from finetune.lock import declare_dead_runs
-from finetune.settings import PairSettings, ScheduleSettings, TrainSettings
+from finetune.lock import dead_run, the_only_run
+from finetune.settings import DiskSettings, PairSettings, ScheduleSettings, TrainSettings
 
-PROMOTED, FAILED, REFUSED, NOT_ENOUGH, LOCKED = 0, 1, 3, 4, 75
+PROMOTED, FAILED, REFUSED, NOT_ENOUGH, CANCELLED, LOCKED = 0, 1, 3, 4, 5, 75
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run one command; return its exit code (for `retrain`: 0 promoted, 3 refused, 4 not enough, 75 locked)."""
+    """Run one command; return its exit code (for `retrain`: 0 promoted, 3 refused, 4 not enough, 5 cancelled,
+    75 locked)."""
     args = _parser().parse_args(arguments)
     try:
         data = DataSettings.given(args)
         return int(_COMMANDS[args.command](data, args))
     except RapportError as error:
         print(error, file=sys.stderr)
-        return FAILED
+        return LOCKED if isinstance(error, Busy) else FAILED
 
 
 def _retrain(data: DataSettings, args: argparse.Namespace) -> int:
     """Make one run, or this process's share of it."""
     from finetune.follow import follow
+    from finetune.machine import step_back
     from finetune.spread import together
 
+    if __name__ == "__main__":  # who calls `main` in a process of their own keep its priority
+        step_back()
     with together() as spread:
         if spread.main:
             return _make_run(data, args)
@@ -45,7 +51,7 @@ def _retrain(data: DataSettings, args: argparse.Namespace) -> int:
 
 def _make_run(data: DataSettings, args: argparse.Namespace) -> int:
     """Make one run; the last line is one object of JSON, however it ends."""
-    from finetune.pipeline import RunFailed, retrain
+    from finetune.pipeline import RunCancelled, RunFailed, retrain
     from finetune.schedule import NotEnough
 
     try:
@@ -55,6 +61,8 @@ def _make_run(data: DataSettings, args: argparse.Namespace) -> int:
         return _last_line(NOT_ENOUGH, "not_enough_feedback", str(error))
     except Busy as error:
         return _last_line(LOCKED, "locked", str(error))
+    except RunCancelled as error:
+        return _last_line(CANCELLED, "cancelled", str(error), error.run)
     except RunFailed as error:
         return _last_line(FAILED, "failed", str(error), error.run)
     # Whoever reads the last line must find one; the traceback stands above it.
@@ -70,6 +78,57 @@ def _last_line(code: int, verdict: str, reason: str, run: int | None = None, ver
     told = {"run": run, "version": version, "verdict": verdict, "reason": reason}
     print(json.dumps(told, ensure_ascii=False), flush=True)
     return code
+
+
+def _schedule(data: DataSettings, args: argparse.Namespace) -> int:
+    """Start runs when they are due, until SIGTERM; with --once look once, and wait for the run if one was due."""
+    from finetune.base import check_base, ensure_base
+    from finetune.scheduler import Scheduler
+
+    check_base(data)
+    ensure_base(data)
+    scheduler = Scheduler(Store.open(data.database), data, TrainSettings.given(args), ScheduleSettings.given(args))
+    if args.once:
+        print(scheduler.look(), flush=True)
+        return scheduler.wait()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(name, lambda *_: scheduler.close())
+    print(f"{scheduler.outlook()} SIGTERM or Ctrl-C ends the schedule; a run under way goes on.", flush=True)
+    scheduler.run()
+    return 0
+
+
+def _cancel(data: DataSettings, args: argparse.Namespace) -> int:
+    store = Store.open(data.database)
+    number = args.run
+    if number is None:
+        newest = store.runs(limit=1)
+        if not newest or newest[0].finished_at is not None:
+            raise BadInput("No run is under way, so there is nothing to cancel.")
+        number = newest[0].id
+    store.ask_cancel(number)
+    dead_run(store, data)  # which ends it at once if no process is at it
+    line = store.run_diary(number).line
+    print(line.reason if line.finished_at else f"Run {number} ends within seconds, as soon as it looks.")
+    return 0
+
+
+def _prune(data: DataSettings, args: argparse.Namespace) -> int:
+    from finetune.prune import plan, prune
+
+    store, settings = Store.open(data.database), DiskSettings.given(args)
+    if args.dry_run:
+        chosen = plan(store, data, settings)
+    else:
+        with the_only_run(store, data) as dead:
+            if dead is not None:
+                raise BadInput(f"Run {dead.id} was cut off; go on with it (`retrain`) or `cancel` it before pruning.")
+            chosen = prune(store, data, settings)
+    if args.json:
+        print(json.dumps(asdict(chosen)))
+    else:
+        print(chosen)
+    return 0
 
 
 def _pairs(data: DataSettings, args: argparse.Namespace) -> int:
@@ -111,14 +170,16 @@ def _versions(data: DataSettings, args: argparse.Namespace) -> int:
 
 def _runs(data: DataSettings, args: argparse.Namespace) -> int:
     store = Store.open(data.database)
-    declare_dead_runs(store, data)
+    dead = dead_run(store, data)
     rows = [asdict(run) for run in reversed(store.runs())]
     if args.json:
-        keys = ("status", "step", "total", "version", "reason")
+        keys = ("status", "step", "total", "version", "attempts", "reason")
         print(json.dumps([{"run": row["id"], **{key: row[key] for key in keys}} for row in rows]))
         return 0
     for row in rows:
         print(f"{row['id']:>4}  {row['status']:10} {row['step']:>5} / {row['total']:<5} {row['reason']}")
+    if dead is not None:
+        print(f"Run {dead.id} was cut off; the next `python -m finetune retrain` takes it up again.")
     return 0
 
 
@@ -151,12 +212,15 @@ def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
 
 _COMMANDS = {
     "retrain": _retrain,
+    "schedule": _schedule,
+    "cancel": _cancel,
     "pairs": _pairs,
     "evaluate": _evaluate,
     "versions": _versions,
     "runs": _runs,
     "promote": _promote,
     "rollback": _rollback,
+    "prune": _prune,
 }
 
 
@@ -167,6 +231,16 @@ def _parser() -> argparse.ArgumentParser:
     retrain.add_argument("--force", action="store_true", help="do not wait for enough feedback; the gate still decides")
     TrainSettings.add_to(retrain)
     ScheduleSettings.add_to(retrain)
+    schedule = commands.add_parser("schedule", help="start runs when they are due, on a host without the page")
+    schedule.add_argument("--once", action="store_true", help="look once, and wait for the run if one was due")
+    TrainSettings.add_to(schedule)
+    ScheduleSettings.add_to(schedule)
+    cancel = commands.add_parser("cancel", help="end a run, the one under way if none is named")
+    cancel.add_argument("run", type=int, nargs="?")
+    prune = commands.add_parser("prune", help="delete the folders of old versions and runs; the record keeps its rows")
+    prune.add_argument("--dry-run", action="store_true", help="only say what would go")
+    prune.add_argument("--json", action="store_true", help="print JSON")
+    DiskSettings.add_to(prune)
     pairs = commands.add_parser("pairs", help="say what a run would learn from now; writes nothing")
     view = pairs.add_mutually_exclusive_group(required=True)
     view.add_argument(

@@ -11,6 +11,7 @@ from finetune.model import Loaded, LoadError, load_version
 from finetune.pairs import TrainingPair
 from finetune.settings import GateSettings
 
+Watch = Callable[[Loaded], Loaded]
 MEASURES = "measures.json"  # in a version's folder, and for the base model in the data dir
 
 
@@ -21,15 +22,17 @@ def judged(
     serving: Path | None,
     settings: GateSettings,
     usable_conversations: int,
+    watch: Watch = lambda loaded: loaded,
 ) -> Verdict:
     """Measure base, serving version (None: the base) and candidate on held-out pairs, and let the gate decide.
 
-    Figures are kept beside each version, so only what is new is computed. Raises LoadError for base and serving.
+    `watch` is given each version that had to be loaded, before it computes. Figures are kept beside each version, so
+    only what is new is computed. Raises LoadError for base and serving.
     """
-    reference, base = _base(data, held_out)
-    serves = base if serving is None else _measured(data, serving, held_out, reference)
+    reference, base = _base(data, held_out, watch=watch)
+    serves = base if serving is None else _measured(data, serving, held_out, reference, watch=watch)
     try:
-        found = _measured(data, candidate, held_out, reference)
+        found = _measured(data, candidate, held_out, reference, watch=watch)
     except LoadError as error:  # weights that are not finite cannot be merged, let alone serve
         return Verdict("refused", f"{DIVERGED} ({error})", {})
     return gate(Compared(held_out, base, serves, found), settings, usable_conversations)
@@ -43,16 +46,23 @@ def beside_base(
     return base, base if version is None else _measured(data, version, pairs, reference, keeps=False)
 
 
-def _base(data: DataSettings, pairs: Sequence[TrainingPair], keeps: bool = True) -> tuple[Reference, VersionFigures]:
-    load = cache(lambda: load_version(data.base_dir, None))  # made and measured by one and the same load
+def _base(
+    data: DataSettings, pairs: Sequence[TrainingPair], keeps: bool = True, watch: Watch = lambda loaded: loaded
+) -> tuple[Reference, VersionFigures]:
+    load = cache(lambda: watch(load_version(data.base_dir, None)))  # made and measured by one and the same load
     reference = base_reference(data.data_dir / "general-base.safetensors", load)
     return reference, _from(data.data_dir / MEASURES, load, pairs, reference, keeps)
 
 
 def _measured(
-    data: DataSettings, version: Path, pairs: Sequence[TrainingPair], reference: Reference, keeps: bool = True
+    data: DataSettings,
+    version: Path,
+    pairs: Sequence[TrainingPair],
+    reference: Reference,
+    keeps: bool = True,
+    watch: Watch = lambda loaded: loaded,
 ) -> VersionFigures:
-    return _from(version / MEASURES, lambda: load_version(data.base_dir, version), pairs, reference, keeps)
+    return _from(version / MEASURES, lambda: watch(load_version(data.base_dir, version)), pairs, reference, keeps)
 
 
 def _from(

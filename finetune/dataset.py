@@ -122,6 +122,17 @@ def write(sides: Sides, folder: Path) -> None:
     Dataset.from_list(rows, features=features).save_to_disk(str(folder))
 
 
+def read(folder: Path) -> Sides:
+    """Read a dataset that `write` wrote, in its order."""
+    from datasets import load_from_disk
+
+    sides: dict[str, list[TrainingPair]] = {side: [] for side in Sides.__dataclass_fields__}
+    for row in load_from_disk(str(folder)):
+        prompt = tuple((turn["role"], turn["content"]) for turn in row["prompt"])
+        sides[row.pop("split")].append(TrainingPair(**{**row, "prompt": prompt}))
+    return Sides(**sides)
+
+
 def check_trainable(built: Built) -> None:
     """Raise RapportError, with the reason, if there is nothing to train on."""
     good = built.sides.good()

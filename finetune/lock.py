@@ -6,29 +6,42 @@ from contextlib import contextmanager
 from filelock import FileLock, Timeout
 
 from feedback.errors import Busy
+from feedback.records import RunLine
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune.leftovers import sweep
 
-_WAIT_S = 1.0  # `declare_dead_runs` holds the lock for a moment, which is no run
+_WAIT_S = 1.0  # `dead_run` holds the lock for a moment, which is no run
 
 
 @contextmanager
-def the_only_run(store: Store, data: DataSettings) -> Iterator[None]:
-    """Hold the lock for the block, with dead runs declared failed. Raises Busy while another run holds it."""
+def the_only_run(store: Store, data: DataSettings) -> Iterator[RunLine | None]:
+    """Hold the lock for the block, and give it the dead run that is to be taken up, if there is one.
+
+    Raises Busy while another run holds it.
+    """
     data.data_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(data.lock_file, timeout=_WAIT_S):
-            store.fail_open_runs()
-            yield
+            yield _settled(store, data)
     except Timeout:
         raise Busy(f"Another run holds {str(data.lock_file)!r}; wait for its end.") from None
 
 
-def declare_dead_runs(store: Store, data: DataSettings) -> None:
-    """Fail every open run, unless a live one holds the lock."""
+def dead_run(store: Store, data: DataSettings) -> RunLine | None:
+    """Return the open run that the next start takes up, as its process is gone; None while a live one holds the lock.
+
+    Those that nobody goes on with are ended: older ones, and what somebody wanted cancelled.
+    """
     data.data_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(data.lock_file, timeout=0):
-            store.fail_open_runs()
+            return _settled(store, data)
     except Timeout:
-        pass
+        return None
+
+
+def _settled(store: Store, data: DataSettings) -> RunLine | None:
+    dead = store.settle_open_runs()
+    sweep(data, going_on=dead.id if dead else None)
+    return dead

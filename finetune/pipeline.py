@@ -1,12 +1,12 @@
 """One run, from the record to a version: pairs, training, the gate, promotion.
 
 A candidate that finished training becomes a version, promoted or refused. Its folder is made under a
-temporary name and renamed when whole; its row is written last. Whatever serves is never touched.
+temporary name and renamed when whole; its row is written last. Whatever serves is never touched. A run whose process
+was killed is taken up by the next start, from what `kept.py` finds of it.
 """
 
 import logging
 import shutil
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -16,8 +16,7 @@ from typing import Any
 import torch
 
 from feedback.errors import RapportError
-from feedback.frozen import PairRow
-from feedback.records import Serving
+from feedback.records import RunLine, Serving
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
@@ -25,21 +24,24 @@ from finetune import methods
 from finetune.base import check_base, ensure_base
 from finetune.chart import draw
 from finetune.compare import judged
-from finetune.dataset import Built, Sides, build, check_trainable, remember, rule_of, write
+from finetune.dataset import Sides, build, check_trainable, remember
 from finetune.evaluate import Verdict
 from finetune.general import Answer, general_answers
+from finetune.kept import Kept
+from finetune.leftovers import candidate_of
 from finetune.lock import the_only_run
-from finetune.model import best_device, load_base, training_dtype, write_json
+from finetune.machine import require_disk
+from finetune.model import Loaded, best_device, load_base, training_dtype, write_json
 from finetune.pairs import TrainingPair
+from finetune.prune import prune
+from finetune.pulse import Cancelled, Pulse
 from finetune.schedule import require_feedback
-from finetune.settings import ScheduleSettings, TrainSettings
+from finetune.settings import DiskSettings, ScheduleSettings, TrainSettings
 from finetune.tracking import Tell, check_trackers, figures, quiet, reporting
 from finetune.train import Trained, train_adapter
 
 log = logging.getLogger("rapport.retrain")
 CHANGED_MEANWHILE = "What serves changed while this version was tested, so it was compared with another; retrain."
-CANDIDATE = ".run-"  # begins the name of a version's folder until it is whole
-_BEAT_S = 1.0  # least time between two writes of a run's progress
 
 
 class RunFailed(RapportError):
@@ -48,6 +50,10 @@ class RunFailed(RapportError):
     def __init__(self, run: int, reason: str):
         super().__init__(reason)
         self.run = run
+
+
+class RunCancelled(RunFailed):
+    """A run that somebody ended."""
 
 
 @dataclass(frozen=True)
@@ -63,31 +69,38 @@ class Result:
 def retrain(
     store: Store, data: DataSettings, settings: TrainSettings, schedule: ScheduleSettings, force: bool = False
 ) -> Result:
-    """Make one run. Raises Busy if another one is under way, NotEnough if there is too little feedback.
+    """Make one run, or go on with the one whose process was killed, with its own settings.
 
-    Anything else that goes wrong is written to the run as its reason, and raised as RunFailed.
+    Raises Busy if another one is under way, NotEnough if there is too little feedback, NoRoom if there is too little
+    disk. Anything else that goes wrong is written to the run as its reason, and raised as RunFailed.
     """
     check_trackers(settings.report_to)
-    with the_only_run(store, data):
-        for left in data.versions_dir.glob(f"{CANDIDATE}*"):
-            shutil.rmtree(left)  # of a run that died: whoever holds the lock is the only one
+    with the_only_run(store, data) as dead:
         check_base(data)
-        require_feedback(store, None if force else schedule)
-        run = _Run(store, data, settings)
-        with run.recorded(), reporting(settings, run.dir, run.id) as tell:
-            return run.make(tell)
+        if dead is None:
+            require_feedback(store, None if force else schedule)
+        require_disk(data, schedule)
+        run = _Run(store, data, settings, dead)
+        try:
+            with run.recorded(), reporting(settings, run.dir, run.id) as tell:
+                return run.make(tell)
+        finally:
+            _tidy(store, data, schedule)
 
 
 class _Run:
     """The steps of one run, and its row in the record."""
 
-    def __init__(self, store: Store, data: DataSettings, settings: TrainSettings):
-        self.store, self.data, self.settings = store, data, settings
-        self.id = store.open_run(settings.model_dump())
-        self.dir = data.runs_dir / str(self.id)
+    def __init__(self, store: Store, data: DataSettings, settings: TrainSettings, dead: RunLine | None):
+        self.store, self.data, self.settings, self.dead = store, data, settings, dead
+        self.id = dead.id if dead else store.open_run(settings.model_dump())
+        self.kept = Kept(store, data, self.id, candidate_of(data, self.id))
+        self.dir = self.kept.dir
+        if dead is None:
+            self.kept.begin()
         self.dir.mkdir(parents=True, exist_ok=True)
-        self.general_file = data.data_dir / "general.json"
-        self._beaten_at = 0.0
+        self.pulse = Pulse(store, self.id, settings.train_threads)
+        self._base: Loaded | None = None
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -98,82 +111,109 @@ class _Run:
         log.setLevel(logging.INFO)
         try:
             yield
-        # A Ctrl-C too must not leave the row open.
+        except Cancelled as error:
+            raise self._ended("cancelled", str(error)) from error
+        except KeyboardInterrupt as error:
+            raise self._ended("cancelled", "Ended by Ctrl-C.") from error
+        # Whatever it is, the row must not stay open.
         except BaseException as error:
             log.exception("The run failed.")
             reason = str(error) if isinstance(error, RapportError) else f"{type(error).__name__}: {error}"
-            reason = " ".join(reason.split())[:500]
-            self.store.update_run(self.id, status="failed", reason=reason)
-            raise RunFailed(self.id, reason) from error
+            raise self._ended("failed", " ".join(reason.split())[:500]) from error
         finally:
             log.removeHandler(handler)
             handler.close()
 
+    def _ended(self, status: str, reason: str) -> RunFailed:
+        log.info("%s: %s", status, reason)
+        self.store.update_run(self.id, status=status, reason=reason)
+        self.kept.clear()
+        return (RunCancelled if status == "cancelled" else RunFailed)(self.id, reason)
+
     def make(self, tell: Tell = quiet) -> Result:
-        """Build, train, evaluate; return what came of it. `tell` is what trackers are told by."""
+        """Build, train, evaluate, as far as that is not done yet; return what came of it. `tell` is for trackers."""
+        if self.dead:
+            self._take_up()
         write_json(self.dir / "settings.json", self.settings.model_dump())
-        self._enter("building")
+        if torch.cuda.is_available() and self.settings.train_gpu_memory:
+            torch.cuda.set_per_process_memory_fraction(self.settings.train_gpu_memory)
         self.store.add_base(ensure_base(self.data))
-        sides, general = self._build()
-        candidate, trained = self._train(sides, general, tell)
+        self.kept.require_same_base()
+        sides, general = self.kept.frozen() or self._build()
+        trained = self.kept.trained() or self._train(sides, general, tell)
         self._enter("evaluating")
         serving = self.store.serving()
-        verdict = self._evaluate(sides, candidate, serving)
+        verdict = self._evaluate(sides, serving)
         tell(figures(verdict.verdict, verdict.reason, verdict.figures), trained.steps)
-        return self._publish(candidate, verdict, trained, sides, serving)
+        return self._publish(verdict, trained, sides, serving)
+
+    def _take_up(self) -> None:
+        """Go on with a run that was killed. Raises CannotGoOn if that happens again and again."""
+        taken = self.store.take_up_run(self.id)
+        log.info("taken up again, attempt %d; it was %s, at step %d", taken.attempts, taken.status, taken.step)
+        self.kept.count_kill()
+        self.settings = TrainSettings.given(**self.store.run_settings(self.id))
+        self.pulse = Pulse(self.store, self.id, self.settings.train_threads)
 
     def _enter(self, status: str, **columns: Any) -> None:
         log.info("%s", status)
         self.store.update_run(self.id, status=status, **columns)
+        self.pulse.beat(at_once=True)
 
     def _build(self) -> tuple[Sides, tuple[Answer, ...]]:
         """Freeze the dataset: choose pairs, fix their sides, write them down."""
-        device = best_device()
-        self._base = load_base(self.data.base_dir, dtype=training_dtype(device), device=device)
-        general = general_answers(self.general_file, self._base)
-        built = build(self.store, self.data, self._base.template, self.settings, writes=True)
+        self._enter("building")
+        base = self._load()
+        general = general_answers(self.data.data_dir / "general.json", base)
+        self.pulse.beat(at_once=True)
+        built = build(self.store, self.data, base.template, self.settings, writes=True)
         log.info("texts by rule: %s", built.counts)
         check_trainable(built)
         remember(self.store, built)
-        self._freeze(built)
+        self.pulse.beat(at_once=True)
+        self.kept.freeze(built, self.settings, general)
         return built.sides, general
 
-    def _freeze(self, built: Built) -> None:
-        rule = rule_of(self.settings)
-        rows = [
-            PairRow(p.message_id, p.correction_id, p.kind, p.weight, split)
-            for split, part in vars(built.sides).items()
-            for p in part
-        ]
-        self.store.freeze_dataset(self.id, rule, built.counts, rows, built.cut, built.rejected)
-        write(built.sides, self.dir / "dataset")
-        write_json(self.dir / "rules.json", {"rule": rule, "counts": built.counts})
+    def _load(self) -> Loaded:
+        if self._base is None:
+            device = best_device()
+            self._base = self.pulse.watch(load_base(self.data.base_dir, dtype=training_dtype(device), device=device))
+        return self._base
 
-    def _train(self, sides: Sides, general: tuple[Answer, ...], tell: Tell) -> tuple[Path, Trained]:
-        """Train and write the candidate's folder under a temporary name."""
+    def _train(self, sides: Sides, general: tuple[Answer, ...], tell: Tell) -> Trained:
+        """Train, from the newest checkpoint if there is one; write the candidate's folder under a temporary name."""
         self._enter("training")
+        base, candidate = self._load(), self.kept.candidate
+        self._base = None
         model, trained = train_adapter(
-            self._base, sides.train, sides.validation, general, self.settings, self.dir / "work", self._beat, tell=tell
+            base,
+            sides.train,
+            sides.validation,
+            general,
+            self.settings,
+            self.kept.work,
+            self.pulse.progress,
+            resume=True,
+            tell=tell,
         )
-        candidate = self.data.versions_dir / f"{CANDIDATE}{self.id}"
+        self.pulse.trained(trained)
         shutil.rmtree(candidate, ignore_errors=True)
-        methods.save(model, self._base, self.settings.method, candidate)
-        del self._base
-        shutil.rmtree(self.dir / "work", ignore_errors=True)
-        write_json(self.dir / "metrics.json", asdict(trained))
+        methods.save(model, base, self.settings.method, candidate)
+        self.kept.finish_training(trained)
         log.info("trained: %s", trained)
-        return candidate, trained
+        return trained
 
-    def _beat(self, step: int, total: int, loss: float | None) -> None:
-        if step < total and time.monotonic() - self._beaten_at < _BEAT_S:
-            return
-        self._beaten_at = time.monotonic()
-        self.store.update_run(self.id, step=step, total=total, metrics={"loss": loss})
-
-    def _evaluate(self, sides: Sides, candidate: Path, serving: Serving | None) -> Verdict:
+    def _evaluate(self, sides: Sides, serving: Serving | None) -> Verdict:
         """Measure what serves and the candidate on the held-out pairs, and draw the figures beside the card."""
+        candidate = self.kept.candidate
         verdict = judged(
-            self.data, sides.held_out, candidate, self._serving_dir(serving), self.settings, sides.conversations
+            self.data,
+            sides.held_out,
+            candidate,
+            self._serving_dir(serving),
+            self.settings,
+            sides.conversations,
+            self.pulse.watch,
         )
         figures = {"verdict": verdict.verdict, "reason": verdict.reason, **verdict.figures}
         write_json(self.dir / "figures.json", figures)
@@ -185,10 +225,9 @@ class _Run:
         number = max(serving.shares, key=lambda v: serving.shares[v]) if serving else 0
         return self.data.data_dir / self.store.version(number).path if number else None
 
-    def _publish(
-        self, candidate: Path, verdict: Verdict, trained: Trained, sides: Sides, compared: Serving | None
-    ) -> Result:
+    def _publish(self, verdict: Verdict, trained: Trained, sides: Sides, compared: Serving | None) -> Result:
         """Give the candidate its number: card, rename, row, in this order."""
+        self.pulse.beat(at_once=True)  # the last moment in which it can be cancelled
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the app loads the new version the moment that its row is there
         if verdict.verdict == "promoted" and self.store.serving() != compared:
@@ -212,15 +251,23 @@ class _Run:
             "training": asdict(trained),
             "settings": self.settings.model_dump(),
         }
-        write_json(candidate / "card.json", card)
+        write_json(self.kept.candidate / "card.json", card)
         home = self.data.versions_dir / f"{number:03d}"
         if home.exists():  # left by a run that died before it wrote the row, or another database's
             home.rename(home.with_name(f"{home.name}.left-{self.id}"))
-        candidate.rename(home)
+        self.kept.candidate.rename(home)
         path = str(home.relative_to(self.data.data_dir))
         self.store.add_version(number, kind, path, self.id, verdict.verdict, verdict.reason, verdict.figures)
         log.info("version %d: %s. %s", number, verdict.verdict, verdict.reason)
         return Result(self.id, number, verdict.verdict, verdict.reason)
+
+
+def _tidy(store: Store, data: DataSettings, settings: DiskSettings) -> None:
+    try:
+        prune(store, data, settings)
+    # The run has ended, whatever the disk does now; the next one prunes what is left.
+    except Exception:
+        log.exception("What is old could not be pruned.")
 
 
 def _counted(pairs: list[TrainingPair]) -> dict[str, int]:

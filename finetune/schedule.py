@@ -6,8 +6,12 @@ from datetime import datetime, timedelta
 from feedback.errors import RapportError
 from feedback.judging import GOOD, opinions
 from feedback.store import Store
+from finetune.machine import Machine, short_of_disk
+from finetune.moments import last_moment, next_moment, on_the_wall, within
 from finetune.settings import ScheduleSettings
 
+LATE = timedelta(minutes=10)  # after a cron expression's moment; a machine that slept through it waits for the next
+_UNKNOWN = Machine()
 NOTHING_GOOD = "Nothing to learn from yet: correct a reply or give one a thumb up."
 
 
@@ -47,11 +51,12 @@ def enough(record: RecordNow, settings: ScheduleSettings) -> Due:
     return Due(record.new >= wanted, f"{record.new} of {wanted} new thumbs and corrections to learn from.")
 
 
-def due(now: datetime, record: RecordNow, settings: ScheduleSettings) -> Due:
+def due(now: datetime, record: RecordNow, settings: ScheduleSettings, machine: Machine = _UNKNOWN) -> Due:
     """Decide whether a run should start by itself.
 
-    The time counts from the newest run; before the first one, from the first new feedback, so that a run
-    does not start while somebody is still giving it.
+    The time counts from the newest run; before the first one, from the first new feedback, so that a run does not
+    start while somebody is still giving it. With a cron expression it starts at its moments only, and that time is
+    the least between two.
     """
     if record.running:
         return Due(False, "A run is under way.")
@@ -60,11 +65,35 @@ def due(now: datetime, record: RecordNow, settings: ScheduleSettings) -> Due:
     amount = enough(record, settings)
     if not amount.due:
         return amount
-    since = record.last_run_at or record.first_new_at
+    since = record.last_run_at or (None if settings.retrain_cron else record.first_new_at)
     next_at = since + settings.retrain_every if since else now
     if now < next_at:
         return Due(False, f"Enough new feedback; the next run starts in {_spoken(next_at - now)}.")
-    return Due(True, f"{record.new} new thumbs and corrections, and the time has come.")
+    wait = _wait_for_moment(now, record, settings) or hindrance(now, settings, machine)
+    return Due(False, wait) if wait else Due(True, f"{record.new} new thumbs and corrections, and the time has come.")
+
+
+def hindrance(now: datetime, settings: ScheduleSettings, machine: Machine) -> str:
+    """Say why no run may compute now, whether it would be begun or taken up; empty if it may."""
+    if settings.quiet_hours and not within(settings.quiet_hours, on_the_wall(now)):
+        return f"A run waits for the quiet hours, {settings.quiet_hours}."
+    if machine.gpu is not None and machine.gpu < settings.min_free_gpu:
+        return f"A run waits for GPU memory: {machine.gpu:.1f} GB of the {settings.min_free_gpu:g} it needs are free."
+    return short_of_disk(machine.disk, settings)
+
+
+def _wait_for_moment(now: datetime, record: RecordNow, settings: ScheduleSettings) -> str:
+    """Say when the next moment of the cron expression is, unless one has just come and no run has begun since."""
+    if not settings.retrain_cron:
+        return ""
+    clock = on_the_wall(now)
+    last = last_moment(settings.retrain_cron, clock)
+    began = record.last_run_at and on_the_wall(record.last_run_at)
+    if last is not None and clock - last < LATE and (began is None or began < last):
+        return ""
+    following = next_moment(settings.retrain_cron, clock)
+    when = f" at {following:%Y-%m-%d %H:%M}" if following else ""
+    return f"Enough new feedback; the next run starts{when} ({settings.retrain_cron})."
 
 
 def record_now(store: Store) -> RecordNow:

@@ -1,4 +1,4 @@
-"""Starts runs beside the app: by itself when one is due, or at once when somebody asks."""
+"""Starts runs beside the app or without it: when one is due, when somebody asks, and again when one was cut off."""
 
 import logging
 import subprocess
@@ -6,21 +6,25 @@ import threading
 import time
 
 from feedback.errors import Busy
-from feedback.schema import now
+from feedback.records import RunLine
+from feedback.schema import LOCAL, now
 from feedback.settings import DataSettings
 from feedback.store import Store
-from finetune.lock import declare_dead_runs
+from finetune.lock import dead_run
+from finetune.log_file import tail
+from finetune.machine import machine_now
 from finetune.process import start_retrain
-from finetune.schedule import due, record_now, require_feedback
+from finetune.schedule import due, hindrance, record_now, require_feedback
 from finetune.settings import ScheduleSettings, TrainSettings
 
 log = logging.getLogger("rapport.schedule")
 _LOOK_S = 10.0
 _FRESH_S = 2.0
+_AGAIN_S = 60.0  # a process that ends at once must not be started again and again
 
 
 class Scheduler:
-    """Asks every few seconds whether a run is due; `retrain` and `outlook` are what the page needs of it."""
+    """Asks every few seconds whether a run is due; `retrain`, `cancel` and `outlook` are what the page needs of it."""
 
     def __init__(self, store: Store, data: DataSettings, train: TrainSettings, schedule: ScheduleSettings):
         """Look at `store`; runs get `train`."""
@@ -28,52 +32,77 @@ class Scheduler:
         self._process: subprocess.Popen[bytes] | None = None
         self._outlook, self._looked_at = "", float("-inf")
         self._after = 0  # the newest run before the one that was started here
+        self._again_at = float("-inf")
         self._closing = threading.Event()
         self._starting = threading.Lock()
 
     def start(self) -> None:
         """Begin to look, in a thread of its own."""
-        threading.Thread(target=self._run, name="schedule", daemon=True).start()
+        threading.Thread(target=self.run, name="schedule", daemon=True).start()
 
     def close(self) -> None:
         """Look no more; a run under way goes on."""
         self._closing.set()
 
     def retrain(self) -> str:
-        """Start a run now. Raises Busy while one is under way, NotEnough with nothing to learn from."""
+        """Start a run now, or go on with one that was cut off.
+
+        Raises Busy while one is under way, NotEnough with nothing to learn from.
+        """
         with self._starting:
+            dead = None if self.alive() else dead_run(self.store, self.data)
             runs = self.store.runs(limit=1)
-            if self._alive() or (runs and runs[0].finished_at is None):
+            if self.alive() or (dead is None and runs and runs[0].finished_at is None):
                 raise Busy("A run is under way; wait for its end.")
-            require_feedback(self.store, None)
+            if dead is None:
+                require_feedback(self.store, None)
             self._after = runs[0].id if runs else 0
-            self._process = start_retrain(self.data, self.train)
-            self._looked_at = 0.0
-        return "A run starts."
+            self._process = start_retrain(self.data, self.train, self.schedule)
+            self._looked_at = float("-inf")
+        return _taken_up(dead) if dead else "A run starts."
+
+    def cancel(self, run_id: int, person: str = LOCAL) -> str:
+        """Ask for a run's end; return one sentence about it. Raises NotFound, BadInput once it has ended."""
+        self.store.ask_cancel(run_id, person)
+        if not self.alive():
+            dead_run(self.store, self.data)  # which ends it at once if no process is at it
+        ended = self.store.run_diary(run_id).line.finished_at is not None
+        return f"Run {run_id} is cancelled." if ended else f"Run {run_id} ends within seconds, as soon as it looks."
+
+    def log_tail(self, run_id: int, lines: int = 50) -> list[str]:
+        """Return the last lines of a run's log, none while it has none. Raises NotFound."""
+        self.store.run_diary(run_id)
+        return tail(self.data.runs_dir / str(run_id) / "log.txt", lines)
 
     def outlook(self) -> str:
         """Say why no run is under way, or when the next one comes; at most two seconds old."""
         newest = self.store.runs(limit=1)
-        if self._alive() and (newest[0].id if newest else 0) == self._after:
+        if self.alive() and (not newest or (newest[0].id == self._after and newest[0].finished_at)):
             return "A run starts."
         if time.monotonic() - self._looked_at > _FRESH_S:
-            self._outlook = due(now(), record_now(self.store), self.schedule).reason
-            self._looked_at = time.monotonic()
+            self._outlook, self._looked_at = self._reason(), time.monotonic()
         return self._outlook
 
-    def look(self) -> None:
-        """Look once: declare dead runs failed, start one that is due."""
-        if not self._alive():
-            declare_dead_runs(self.store, self.data)
-        answer = due(now(), record_now(self.store), self.schedule)
-        if answer.due:
-            log.info("%s", answer.reason)
-            self.retrain()
+    def look(self) -> str:
+        """Look once: go on with a run that was cut off, start one that is due; say why (not)."""
+        dead = None if self.alive() else dead_run(self.store, self.data)
+        if dead is not None:
+            wait = hindrance(now(), self.schedule, machine_now(self.data, self.schedule))
+            if wait or time.monotonic() < self._again_at:
+                return _cut_off(dead, wait)
+            self._again_at = time.monotonic() + _AGAIN_S
+            reason = _taken_up(dead)
+        else:
+            answer = due(now(), record_now(self.store), self.schedule, machine_now(self.data, self.schedule))
+            if not answer.due:
+                return answer.reason
+            reason = answer.reason
+        log.info("%s", reason)
+        self.retrain()
+        return reason
 
-    def _alive(self) -> bool:
-        return self._process is not None and self._process.poll() is None
-
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Look every few seconds until it is closed."""
         while True:
             try:
                 self.look()
@@ -84,3 +113,26 @@ class Scheduler:
                 log.exception("The schedule could not look.")
             if self._closing.wait(_LOOK_S):
                 return
+
+    def wait(self) -> int:
+        """Wait for the run that was started here, if any; return its exit code, 0 if there is none."""
+        return self._process.wait() if self._process else 0
+
+    def alive(self) -> bool:
+        """Tell whether a run that was started here is still under way."""
+        return self._process is not None and self._process.poll() is None
+
+    def _reason(self) -> str:
+        machine = machine_now(self.data, self.schedule)
+        dead = None if self.alive() else dead_run(self.store, self.data)
+        if dead is not None:
+            return _cut_off(dead, hindrance(now(), self.schedule, machine))
+        return due(now(), record_now(self.store), self.schedule, machine).reason
+
+
+def _taken_up(dead: RunLine) -> str:
+    return f"Run {dead.id} was cut off; it is taken up again."
+
+
+def _cut_off(dead: RunLine, wait: str) -> str:
+    return f"Run {dead.id} was cut off. {wait}" if wait else _taken_up(dead)

@@ -7,6 +7,7 @@ from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
 from feedback.settings import Interval, Settings
+from finetune.moments import Cron, Hours
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 
@@ -113,17 +114,44 @@ class TrainSettings(PairSettings, GateSettings):
         3, ge=1, le=200, description="epochs worse than the best by more than chance, before a run stops"
     )
     seed: int = Field(0, ge=0, description="seed of everything random in a run")
-    train_threads: int = Field(0, ge=0, description="CPU threads of a run; 0: all")
+    train_threads: int = Field(
+        0, ge=0, description="most CPU threads of a run; 0: all; beside replies it takes half of the cores at most"
+    )
+    train_gpu_memory: float = Field(
+        0, ge=0, le=1, description="most of the GPU's memory that a run may take, as a share; 0: whatever is free"
+    )
     report_to: Trackers = Field([], description="who is told of a run: tensorboard, wandb, trackio; empty: nobody")
 
 
-class ScheduleSettings(Settings):
+class DiskSettings(Settings):
+    """How much disk the job may take, and what it deletes after each run."""
+
+    min_free_disk: float = Field(1.0, ge=0, description="least free disk with which a run begins, in GB")
+    keep_versions: int = Field(
+        20, ge=1, description="newest versions whose folders are kept; what serves, served last or is pinned always is"
+    )
+    keep_gb: float = Field(0, ge=0, description="most that the folders of versions may take together, in GB; 0: any")
+    keep_runs: int = Field(50, ge=1, description="newest runs whose datasets are kept as files; the record keeps all")
+
+
+class ScheduleSettings(DiskSettings):
     """When a run starts by itself."""
 
     retrain_every: Interval = Field(
         timedelta(hours=6),
         description="least time between two runs that start by themselves, such as 30m, 6h or 7d; or off",
     )
+    retrain_cron: Cron = Field(
+        "",
+        description="start runs only at these moments, local time, such as '30 3 * * *' (minute, hour, day of the "
+        "month, month, day of the week); empty: whenever there is enough to learn from",
+    )
+    quiet_hours: Hours = Field(
+        "", description="start runs only in these hours, local time, such as 22:00-06:00; empty: at any time of day"
+    )
     retrain_min_ratings: int = Field(
         10, ge=1, description="least number of new thumbs and corrections to learn from before a run starts"
+    )
+    min_free_gpu: float = Field(
+        0, ge=0, description="least free GPU memory with which a run starts by itself, in GB; 0: whatever there is"
     )

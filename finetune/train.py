@@ -35,11 +35,12 @@ from finetune.spread import here
 from finetune.thumbs import Thumbs, apart, are_contrasted
 from finetune.tracking import Tell, quiet
 
-Progress = Callable[[int, int, float | None], None]  # step, total, latest loss
+Progress = Callable[[int, int, float, State], None]  # step, total, latest loss, and what was measured so far
 # (batch, logits, tokens, places) -> weighted losses, of the places of the batch that the logits are for
 _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
 _Found = TypeVar("_Found")
 _PUSHES = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}  # token by token
+_WITHOUT_EFFECT = {"train_threads", "train_gpu_memory", "report_to"}  # settings that change no adapter
 _CHUNK = 512  # places whose losses are computed at once
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
@@ -199,7 +200,7 @@ class _Training:
         """Name the settings and rows of this run, so that no checkpoint of another is taken for its own."""
         rows = [row for side in (self.good, self.bad) for row in side.rows]
         read = (rows, self.thumbs.rows, self.validation, self.judged.rows, self.keep)
-        told = repr((self.settings.model_dump(exclude={"train_threads", "report_to"}), *read))
+        told = repr((self.settings.model_dump(exclude=_WITHOUT_EFFECT), *read))
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _epoch(self, state: State, progress: Progress) -> None:
@@ -217,7 +218,7 @@ class _Training:
             state.step += 1
             state.loss_sum += loss
             state.tokens += tokens
-            progress(state.step, self.plan.steps, loss)
+            progress(state.step, self.plan.steps, loss, state)
             told = {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
             self.tell(told | {"tokens_per_s": tokens / (time.perf_counter() - began)}, state.step)
         state.epoch += 1

@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from chatui.engine.apart import apart
 from chatui.engine.budget import Budget
 from chatui.engine.fitting import Fitted, fit
@@ -61,6 +63,7 @@ class LocalEngine:
         """
         self._load, self._form, self._dice = load, form, dice or random.Random()
         self._budget, self._loop = Budget(memory_gb), Loop(max_streams, max_waiting)
+        self._threads = self._using = torch.get_num_threads()
         self._lock = threading.Lock()
         self._served: dict[int, Served] = {}
         self._shares: dict[int, float] = {}
@@ -99,6 +102,17 @@ class LocalEngine:
             if number not in shares:
                 self._loop.retire(one.lane, one.drop)
         self._loop.memory = self._budget.caches(sum(one.bytes for one in self._served.values()))
+
+    def share_cores(self, beside: bool) -> None:
+        """Compute with half of the threads while something else computes on this machine, else with all of them.
+
+        Threads of a step wait for its slowest: beside another process that wants every core, a step of two threads may
+        take ten times as long as one of a single thread. The number belongs to the thread that computes.
+        """
+        threads = max(1, self._threads - self._threads // 2) if beside else self._threads
+        if threads != self._using:
+            self._loop.call(lambda: torch.set_num_threads(threads))
+            self._using = threads
 
     def check(self) -> float:
         """Let every version that serves write one token; return the seconds it took. Raises EngineError."""

@@ -129,7 +129,7 @@ def test_an_error_is_one_sentence_for_the_page(store: Store) -> None:
 
 
 def test_every_verb_of_the_table_is_known_and_asks_for_a_known_action() -> None:
-    functions = {"known_personas", "opening_with", "queue_of", "retrain"}
+    functions = {"known_personas", "opening_with", "queue_of", "retrain", "cancel", "log_tail"}
     assert {verb for verb in VERBS if not hasattr(Store, verb) and not hasattr(Replies, verb)} == functions
     assert {action for action, _ in VERBS.values()} == set(ACTIONS)
 

@@ -153,6 +153,18 @@ def test_a_promotion_is_followed_once_and_a_failure_leaves_a_notice(store: Store
     assert (engine.version, watch.notice) == (1, "Version 2 cannot serve: it is broken")
 
 
+def test_the_engine_is_told_whether_a_run_computes_beside_it(store: Store) -> None:
+    store.add_base("tiny")
+    told: list[bool] = []
+    watch = ServingWatch(store, ScriptedEngine(["a"]), told.append)
+    watch.look()
+    run = store.open_run({})
+    watch.look()
+    store.update_run(run, status="failed", reason="")
+    watch.look()
+    assert told == [False, True, False]
+
+
 def whole(replies: Replies, live) -> str:
     """Wait for a reply's end and return its id."""
     wait_for(lambda: not live.running)

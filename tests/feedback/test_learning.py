@@ -77,19 +77,30 @@ def test_an_unknown_run_is_not_found(store: Store) -> None:
         store.update_run(7, step=1)
 
 
-def test_whoever_holds_the_lock_declares_open_runs_failed_and_says_where_they_stood(store: Store) -> None:
-    runs = {status: store.open_run({}) for status in (*RUN_OPEN, *RUN_ENDED)}
+def test_whoever_holds_the_lock_keeps_the_newest_open_run_and_ends_the_others(store: Store) -> None:
+    runs = {status: store.open_run({}) for status in (*RUN_ENDED, *RUN_OPEN)}
     for status, run in runs.items():
         store.update_run(run, status=status, step=3, total=9, reason="as it was")
     before = {line.id: line for line in store.runs()}
-    assert store.fail_open_runs() == len(RUN_OPEN)
+    kept = store.settle_open_runs()
     after = {line.id: line for line in store.runs()}
-    for status in RUN_OPEN:
+    assert kept is not None and kept.id == runs[RUN_OPEN[-1]]
+    assert after[kept.id] == before[kept.id]
+    for status in RUN_OPEN[:-1]:
         line = after[runs[status]]
         assert line.status == "failed" and line.finished_at is not None
         assert f"while the run was {status}, at step 3 of 9" in line.reason
     assert all(after[runs[status]] == before[runs[status]] for status in RUN_ENDED)
-    assert store.fail_open_runs() == 0
+    assert store.settle_open_runs() == kept
+
+
+def test_a_dead_run_that_was_to_be_cancelled_is_ended_by_whoever_finds_it(store: Store) -> None:
+    older, newer = store.open_run({}), store.open_run({})
+    store.ask_cancel(newer)
+    kept = store.settle_open_runs()
+    assert kept is not None and kept.id == older
+    line = store.run_diary(newer).line
+    assert (line.status, line.reason) == ("cancelled", "Cancelled by local.")
 
 
 def test_the_last_run_tells_when_it_began(store: Store) -> None:

@@ -166,16 +166,6 @@ def test_another_base_model_begins_no_run(store: Store, data: DataSettings, prom
     assert len(store.runs()) == 1
 
 
-def test_a_run_whose_process_is_gone_is_failed_by_the_next(store: Store, data: DataSettings) -> None:
-    gone = store.open_run({})
-    store.update_run(gone, status="training", step=3, total=9)
-    teach(store, 12)
-    retrain(store, data, QUICK, SCHEDULE)
-    old = store.runs()[-1]
-    assert (old.id, old.status) == (gone, "failed")
-    assert "step 3 of 9" in old.reason
-
-
 def test_a_promotion_made_meanwhile_is_not_undone(
     store: Store, data: DataSettings, promoted, monkeypatch: pytest.MonkeyPatch
 ) -> None:

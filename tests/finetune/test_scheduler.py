@@ -1,13 +1,20 @@
 """Runs as processes of their own, started as the app starts them."""
 
+import signal
+import subprocess
+import sys
 from datetime import timedelta
 
 import pytest
+from filelock import FileLock
 
 from feedback.errors import Busy
 from feedback.formats import Incoming, IncomingMessage
+from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune.__main__ import main
+from finetune.moments import on_the_wall
 from finetune.schedule import NotEnough
 from finetune.scheduler import Scheduler
 from finetune.settings import ScheduleSettings, TrainSettings
@@ -62,7 +69,79 @@ def test_nothing_to_learn_from_starts_nothing(store: Store, data: DataSettings) 
     assert idle._process is None
 
 
-def test_a_run_whose_process_died_is_declared_failed(store: Store, data: DataSettings) -> None:
-    store.update_run(store.open_run({}), status="training", step=1, total=9)
-    scheduler(store, data).look()
-    assert store.runs()[0].status == "failed"
+def test_a_run_whose_process_died_is_taken_up_by_itself(store: Store, data: DataSettings) -> None:
+    from finetune.base import ensure_base
+
+    ensure_base(data)
+    teach(store, 12)
+    store.update_run(store.open_run(TRAIN.model_dump()), status="training", step=1, total=9)
+    looks = scheduler(store, data)
+    assert looks.outlook() == "Run 1 was cut off; it is taken up again."
+    assert looks.look() == "Run 1 was cut off; it is taken up again."
+    assert looks.wait() in (0, 3), (data.data_dir / "retrain.log").read_text()
+    (run,) = store.runs()
+    assert (run.attempts, run.version) == (2, 1)
+
+
+def test_a_run_that_was_cut_off_waits_for_the_quiet_hours(store: Store, data: DataSettings) -> None:
+    store.open_run({})
+    clock = on_the_wall(now())
+    later = f"{(clock.hour + 2) % 24:02}:00-{(clock.hour + 3) % 24:02}:00"
+    looks = Scheduler(store, data, TRAIN, ScheduleSettings(quiet_hours=later))
+    assert looks.look() == f"Run 1 was cut off. A run waits for the quiet hours, {later}."
+    assert looks._process is None
+
+
+def test_a_run_that_nobody_works_on_is_cancelled_at_once(store: Store, data: DataSettings) -> None:
+    run = store.open_run({})
+    assert scheduler(store, data).cancel(run) == "Run 1 is cancelled."
+    assert store.runs()[0].reason == "Cancelled by local."
+
+
+def test_a_run_under_way_is_asked_to_end(store: Store, data: DataSettings) -> None:
+    run = store.open_run({})
+    with FileLock(data.lock_file):
+        assert scheduler(store, data).cancel(run) == "Run 1 ends within seconds, as soon as it looks."
+    assert store.beat_run(run) == "local"
+
+
+def test_the_end_of_a_runs_log_is_told(store: Store, data: DataSettings) -> None:
+    run = store.open_run({})
+    assert scheduler(store, data).log_tail(run, 2) == []
+    folder = data.runs_dir / str(run)
+    folder.mkdir(parents=True)
+    (folder / "log.txt").write_text("".join(f"line {n}\n" for n in range(5000)))
+    assert scheduler(store, data).log_tail(run, 2) == ["line 4998", "line 4999"]
+
+
+def test_the_schedule_without_the_page_says_why_nothing_starts(
+    store: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = (f"--data-dir={data.data_dir}", f"--base-model={data.base_model}")
+    assert main(["schedule", "--once", *where]) == 0
+    assert capsys.readouterr().out == "0 of 10 new thumbs and corrections to learn from.\n"
+    assert main(["schedule", "--once", "--retrain-cron=nightly", *where]) == 1
+    assert "a cron expression has five fields" in capsys.readouterr().err
+
+
+def test_the_schedule_without_the_page_ends_on_sigterm(data: DataSettings) -> None:
+    command = [sys.executable, "-m", "finetune", "schedule", f"--data-dir={data.data_dir}"]
+    process = subprocess.Popen([*command, f"--base-model={data.base_model}"], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert "SIGTERM or Ctrl-C ends the schedule" in process.stdout.readline()
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 0
+
+
+def test_a_run_is_cancelled_from_the_command_line(
+    store: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    where = f"--data-dir={data.data_dir}"
+    assert main(["cancel", where]) == 1
+    assert capsys.readouterr().err == "No run is under way, so there is nothing to cancel.\n"
+    store.open_run({})
+    with FileLock(data.lock_file):
+        assert main(["cancel", where]) == 0
+    assert capsys.readouterr().out == "Run 1 ends within seconds, as soon as it looks.\n"
+    assert main(["cancel", "1", where]) == 0
+    assert capsys.readouterr().out == "Cancelled by local.\n"

@@ -54,9 +54,8 @@ def test_training_learns_and_reports_its_progress(tiny: Path, tmp_path: Path) ->
     settings = TrainSettings(epochs=12, learning_rate=5e-2, batch_size=4, keep_weight=0.01, wear_prompts=False)
     seen: list[tuple[int, int]] = []
     pairs = [pair(n, "hello fox") for n in range(8)]
-    model, trained = train_adapter(
-        loaded, pairs, [], [Answer("hi", "hello", True)], settings, tmp_path, lambda s, t, loss: seen.append((s, t))
-    )
+    keep = [Answer("hi", "hello", True)]
+    model, trained = train_adapter(loaded, pairs, [], keep, settings, tmp_path, lambda s, t, *_: seen.append((s, t)))
     assert seen[-1] == (24, 24)
     assert trained.steps == 24
     model.eval()

@@ -103,6 +103,21 @@ def test_a_conversation_stays_with_its_version_while_that_serves(engine: LocalEn
     assert {engine.begin(HELLO, GREEDY).version for _ in range(40)} == {1, 2}
 
 
+def test_beside_a_run_it_computes_with_the_other_half_of_the_threads(models: dict[int, Path]) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(5)
+    try:
+        engine = engine_of(models)
+        used = []
+        for beside in (True, True, False):
+            engine.share_cores(beside)
+            used.append(engine._loop.call(torch.get_num_threads))
+        engine.close()
+    finally:
+        torch.set_num_threads(before)
+    assert used == [3, 3, 5]
+
+
 def test_a_version_that_cannot_load_leaves_what_served(models: dict[int, Path]) -> None:
     def load(number: int, onto=None):
         if number == 1:

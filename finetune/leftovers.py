@@ -1,0 +1,28 @@
+"""What runs leave on disk that nobody needs any more; for whoever holds the lock, and so knows that no run is at it."""
+
+import shutil
+from pathlib import Path
+
+from feedback.settings import DataSettings
+
+CANDIDATE = ".run-"  # begins the name of a version's folder until it is whole
+GOING = ".pruned-"  # begins the name of a version's folder that is being deleted
+_OF_A_RUN = ("work", "dataset.partial")
+
+
+def candidate_of(data: DataSettings, run_id: int) -> Path:
+    """Return where a run makes its version, until that has its number."""
+    return data.versions_dir / f"{CANDIDATE}{run_id}"
+
+
+def sweep(data: DataSettings, going_on: int | None = None) -> None:
+    """Delete temporary folders of every run but the one that goes on, and versions half deleted."""
+    for candidate in data.versions_dir.glob(f"{CANDIDATE}*"):
+        if going_on is None or candidate != candidate_of(data, going_on):
+            shutil.rmtree(candidate)
+    for going in data.versions_dir.glob(f"{GOING}*"):
+        shutil.rmtree(going)
+    for name in _OF_A_RUN:
+        for folder in data.runs_dir.glob(f"*/{name}"):
+            if going_on is None or folder.parent.name != str(going_on):
+                shutil.rmtree(folder)

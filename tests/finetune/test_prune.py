@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from feedback.settings import DataSettings
+from feedback.store import Store
+from finetune.__main__ import main
+from finetune.machine import NoRoom, short_of_disk
+from finetune.pipeline import retrain
+from finetune.prune import plan, prune
+from finetune.settings import DiskSettings, ScheduleSettings, TrainSettings
+from tests.finetune.test_scheduler import teach
+
+
+@pytest.fixture
+def eight(store: Store, data: DataSettings) -> Store:
+    """Eight versions of 1000 bytes each; 1 serves."""
+    store.add_base("tiny")
+    for number in range(1, 9):
+        path = f"versions/{number:03}"
+        folder = data.data_dir / path
+        folder.mkdir(parents=True)
+        (folder / "weights").write_bytes(bytes(1000))
+        run = store.open_run({})
+        (data.runs_dir / str(run) / "dataset").mkdir(parents=True)
+        (data.runs_dir / str(run) / "log.txt").write_text("what happened")
+        store.add_version(number, "adapter", path, run, "refused", "", {})
+    store.promote(1)
+    return store
+
+
+def folders(data: DataSettings) -> list[int]:
+    return sorted(int(folder.name) for folder in data.versions_dir.iterdir())
+
+
+def test_the_newest_stay_and_what_serves(eight: Store, data: DataSettings) -> None:
+    assert prune(eight, data, DiskSettings(keep_versions=3)).versions == (2, 3, 4, 5)
+    assert folders(data) == [1, 6, 7, 8]
+    assert len(eight.versions()) == 9  # the rows stay
+    assert prune(eight, data, DiskSettings(keep_versions=3)).versions == ()
+
+
+def test_of_the_newest_fewer_stay_if_they_take_too_much(eight: Store, data: DataSettings) -> None:
+    assert plan(eight, data, DiskSettings(keep_gb=5e-6)).versions == (2, 3, 4)
+    assert plan(eight, data, DiskSettings(keep_gb=0)).versions == ()
+
+
+def test_a_promotion_that_came_between_is_not_undone(
+    eight: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mark = eight.mark_pruned
+
+    def promote_first(number: int) -> None:
+        if number == 3:
+            eight.promote(3)
+        mark(number)
+
+    monkeypatch.setattr(eight, "mark_pruned", promote_first)
+    prune(eight, data, DiskSettings(keep_versions=3))
+    assert folders(data) == [1, 3, 6, 7, 8]
+
+
+def test_what_was_marked_by_one_that_was_killed_goes_next_time(eight: Store, data: DataSettings) -> None:
+    eight.mark_pruned(2)
+    eight.mark_pruned(3)
+    (data.versions_dir / "003").rename(data.versions_dir / ".pruned-003")
+    prune(eight, data, DiskSettings())
+    assert folders(data) == [1, 4, 5, 6, 7, 8]
+
+
+def test_of_old_runs_only_what_the_record_has_too_goes(eight: Store, data: DataSettings) -> None:
+    assert prune(eight, data, DiskSettings(keep_runs=6)).runs == (1, 2)
+    with_dataset = sorted(path.parent.name for path in data.runs_dir.glob("*/dataset"))
+    assert with_dataset == ["3", "4", "5", "6", "7", "8"]
+    assert len(list(data.runs_dir.glob("*/log.txt"))) == 8
+
+
+def test_a_dry_run_changes_nothing(eight: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    where = (f"--data-dir={data.data_dir}", "--keep-versions=3", "--json")
+    assert main(["prune", "--dry-run", *where]) == 0
+    assert json.loads(capsys.readouterr().out)["versions"] == [2, 3, 4, 5]
+    assert folders(data) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert main(["prune", *where]) == 0
+    assert folders(data) == [1, 6, 7, 8]
+
+
+def test_too_little_disk_begins_no_run_and_says_how_much_there_is(store: Store, data: DataSettings) -> None:
+    teach(store, 12)
+    with pytest.raises(NoRoom, match=r"GB of disk are free and a run begins with 1e\+09 at least"):
+        retrain(store, data, TrainSettings(), ScheduleSettings(min_free_disk=1e9), force=True)
+    assert store.runs() == []
+    assert short_of_disk(2.0, DiskSettings(min_free_disk=1)) == ""
+
+
+def test_nobody_prunes_beside_a_run(eight: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]) -> None:
+    eight.open_run({})
+    assert main(["prune", f"--data-dir={data.data_dir}"]) == 1
+    assert "Run 9 was cut off" in capsys.readouterr().err
+    assert Path(data.versions_dir / "002").exists()
