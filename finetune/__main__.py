@@ -37,8 +37,11 @@ def main(arguments: list[str] | None = None) -> int:
 def _retrain(data: DataSettings, args: argparse.Namespace) -> int:
     """Make one run, or this process's share of it."""
     from finetune.follow import follow
+    from finetune.machine import step_back
     from finetune.spread import together
 
+    if __name__ == "__main__":  # who calls `main` in a process of their own keep its priority
+        step_back()
     with together() as spread:
         if spread.main:
             return _make_run(data, args)
@@ -48,12 +51,9 @@ def _retrain(data: DataSettings, args: argparse.Namespace) -> int:
 
 def _make_run(data: DataSettings, args: argparse.Namespace) -> int:
     """Make one run; the last line is one object of JSON, however it ends."""
-    from finetune.machine import step_back
     from finetune.pipeline import RunCancelled, RunFailed, retrain
     from finetune.schedule import NotEnough
 
-    if __name__ == "__main__":  # who calls `main` in a process of their own keep its priority
-        step_back()
     try:
         store = Store.open(data.database)
         result = retrain(store, data, TrainSettings.given(args), ScheduleSettings.given(args), args.force)

@@ -1,4 +1,4 @@
-"""What training makes smaller: losses in nats, one for each of n places where a token is said.
+"""What training makes smaller: losses in nats, one for each of n places where a token is said, or for each reply.
 
 `logits` are (n, vocabulary), `tokens` (n,); all is computed in float32, whatever the model is in. The bad token of a
 negative is never given minus its likelihood: that has no lower end, and unlearns everything else on its way down.
@@ -44,6 +44,17 @@ def cringe(logits: Tensor, tokens: Tensor, top: int = 5) -> Tensor:
     likely = logits.detach().scatter(1, tokens[:, None], -torch.inf).topk(min(top, logits.shape[1] - 1))
     drawn = likely.indices.gather(1, likely.values.softmax(-1).multinomial(1))
     return F.softplus(bad - logits.gather(1, drawn))[:, 0]
+
+
+def reward(gains: Tensor, signs: Tensor, strength: float = 0.1) -> Tensor:
+    """Return -log sigmoid(sign * strength * gain), (rows,), of whole replies.
+
+    `gains` (rows,) are log p(reply | prompt) - log p_base(reply | prompt), sums over a reply's tokens; `signs` are 1
+    for a liked and -1 for a disliked one. What is trained is a classifier whose logit is the implicit reward of DPO:
+    Jung et al., "Binary classifier optimization", arXiv 2404.04656, equation 3, without its shift; its disliked half
+    is NPO, Zhang et al., arXiv 2404.05868. It nears 0 once a reply has moved by a few 1 / strength nats.
+    """
+    return -F.logsigmoid(signs * strength * gains)
 
 
 def own_repeats(logits: Tensor, tokens: Tensor, rows: Tensor) -> Tensor:

@@ -105,7 +105,12 @@ class TrainSettings(PairSettings, GateSettings, TrialSettings):
     )
     lora_rank: int = Field(16, ge=1, le=512, description="rank of a LoRA adapter; a quarter of a bottleneck's width")
     virtual_tokens: int = Field(16, ge=1, le=1024, description="tokens that prefix and prompt tuning put in front")
-    negative: Literal["off", "unlikelihood", "cringe"] = Field("off", description="what makes bad replies less likely")
+    negative: Literal["auto", "off", "reward", "unlikelihood", "cringe"] = Field(
+        "auto", description="what is done with bad replies; auto: reward where there are enough, see docs/training.md"
+    )
+    reward_strength: float = Field(
+        0.1, gt=0, le=100, description="how soon a reply that moved away from the base model's counts as learned"
+    )
     negative_weight: float = Field(0.5, ge=0, le=100, description="weight of that beside the likelihood of good ones")
     label_smoothing: float = Field(0, ge=0, lt=1, description="share of the likelihood spread over all tokens")
     repeat_weight: float = Field(0, ge=0, le=100, description="weight against a reply's repeating its own words")

@@ -1,9 +1,9 @@
 """Training by maximum likelihood, and by what keeps it from forgetting: the loop, step by step.
 
 The loss of a step is the mean loss of the good replies' tokens in it, plus `negative_weight` times that of the bad
-replies' tokens, plus `keep_weight` times how far the candidate has moved from the base on a few general prompts; each
-is a function in `objectives.py`. All dice are thrown anew from the seed for every step and row, so that a run that
-goes on from a checkpoint throws the same.
+replies' tokens, plus the contrast of liked and disliked replies, plus `keep_weight` times how far the candidate has
+moved from the base on a few general prompts; each is a function in `objectives.py`. All dice are thrown anew from the
+seed for every step and row, so that a run that goes on from a checkpoint throws the same.
 """
 
 import hashlib
@@ -29,16 +29,19 @@ from finetune.general import Answer
 from finetune.lean import lean
 from finetune.model import IGNORED, Encoded, Loaded
 from finetune.pairs import TrainingPair
+from finetune.plan import pace, plan
 from finetune.settings import TrainSettings
 from finetune.spread import here
+from finetune.thumbs import Thumbs, apart, are_contrasted
 from finetune.tracking import Tell, quiet
 
 Progress = Callable[[int, int, float, State], None]  # step, total, latest loss, and what was measured so far
 # (batch, logits, tokens, places) -> weighted losses, of the places of the batch that the logits are for
 _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
 _Found = TypeVar("_Found")
+_PUSHES = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}  # token by token
+_WITHOUT_EFFECT = {"train_threads", "train_gpu_memory", "report_to"}  # settings that change no adapter
 _CHUNK = 512  # places whose losses are computed at once
-_STEPS, _FEWEST_PASSES, _MOST_PASSES = 120, 3, 24
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 
@@ -49,7 +52,7 @@ class Trained:
 
     steps: int
     train_loss: float
-    validation: list[float]  # mean loss in nats a token after each epoch; empty without validation pairs
+    validation: list[float]  # mean loss after each epoch, in nats a token or contrasted reply; empty without pairs
     tokens: int  # tokens read in training, padding and general prompts left out
     general: list[
         float
@@ -122,16 +125,18 @@ class _Training:
         self.settings, self.device, template = settings, loaded.device, loaded.template
         self.spread, self.tell = here(), tell
         self.filler = min(template.end_ids)
-        good, bad = [p for p in train if p.good], [p for p in train if not p.good]
-        self.good = PairRows(good, template, settings.wear_prompts, settings.seed)
-        self.bad = PairRows(bad if settings.negative != "off" else [], template, settings.wear_prompts, settings.seed)
-        steering = PairRows([p for p in validation if p.good], template)
-        self.validation = [steering.read(i) for i in range(len(steering))]
-        if not self.good.rows and not self.bad.rows:
+        contrasted = are_contrasted(train, settings.negative)
+        (rated, copied), (judged, steering) = (apart(p) if contrasted else ([], p) for p in (train, validation))
+        pushed = [p for p in copied if not p.good] if settings.negative in _PUSHES else []
+        wear, seed = settings.wear_prompts, settings.seed
+        self.good, self.bad = (PairRows(p, template, wear, seed) for p in ([p for p in copied if p.good], pushed))
+        self.thumbs, self.judged = Thumbs(rated, template, seed), Thumbs(judged, template)
+        steered = PairRows([p for p in steering if p.good], template)
+        self.validation = [steered.read(i) for i in range(len(steered))]
+        copies = len(self.good) or len(self.bad)
+        if not copies and not self.thumbs.rows:
             raise RapportError("Nothing good is left to train on; thumb replies up, correct some, or give --negative.")
-        self.per_epoch = -(-len(self.good.rows or self.bad.rows) // settings.batch_size)
-        self.epochs = settings.epochs or passes(self.per_epoch)
-        self.steps = self.epochs * self.per_epoch
+        self.plan = plan(copies, self.thumbs.larger_side, settings.batch_size, settings.epochs)
         general = [template.pair([("user", a.prompt)], a.text, a.ended) for a in keep]
         spared = _WATCHED if len(general) >= _WATCH_FROM else 0
         self.watched, general = general[:spared], general[spared:]
@@ -143,10 +148,11 @@ class _Training:
         with torch.no_grad():  # before anything is added to the base
             self.model = loaded.model
             self.watched_before = self._row_losses(self.watched)
-            self.likely = self._likely(self.keep[: self.steps * settings.keep_rows])
+            self.thumbs_before, self.judged_before = (self._sums(t.rows) for t in (self.thumbs, self.judged))
+            self.likely = self._likely(self.keep[: self.plan.steps * settings.keep_rows])
         self.rounded = loaded.model.dtype == torch.bfloat16
         self.base, self.embed = loaded.model, loaded.model.get_input_embeddings()
-        self.model = methods.adapt(loaded, settings, self.steps)
+        self.model = methods.adapt(loaded, settings, self.plan.steps)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.rate = settings.learning_rate or methods.METHODS[settings.method].rate
         self.optimizer = torch.optim.AdamW(list(self.weights.values()), lr=self.rate, weight_decay=0.0, fused=True)
@@ -161,7 +167,7 @@ class _Training:
         key = self._key()
         state, kept, inner = self._begin(work_dir, key, resume)
         methods.set_inner_state(self.model, inner)
-        while state.epoch < self.epochs and not (self.validation and state.worse >= self.settings.patience):
+        while state.epoch < self.plan.epochs and not (self._is_judged and state.worse >= self.settings.patience):
             self._epoch(state, progress)
             if self._judge(state) and self.spread.main:
                 kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
@@ -193,43 +199,45 @@ class _Training:
     def _key(self) -> str:
         """Name the settings and rows of this run, so that no checkpoint of another is taken for its own."""
         rows = [row for side in (self.good, self.bad) for row in side.rows]
-        settings = self.settings.model_dump(exclude={"train_threads", "train_gpu_memory", "report_to"})
-        told = repr((settings, rows, self.validation, self.keep))
+        read = (rows, self.thumbs.rows, self.validation, self.judged.rows, self.keep)
+        told = repr((self.settings.model_dump(exclude=_WITHOUT_EFFECT), *read))
         return hashlib.sha256(told.encode()).hexdigest()
 
     def _epoch(self, state: State, progress: Progress) -> None:
         self.model.train()
-        batch, order, others = self.settings.batch_size, self.good.order(state.epoch), self.bad.order(state.epoch)
-        share = min(batch, -(-len(others) // self.per_epoch))  # bad rows of a step: all are read in an epoch, or enough
-        for turn in range(self.per_epoch):
+        batch, order, others = self.plan.copied, self.good.order(state.epoch), self.bad.order(state.epoch)
+        # Bad rows of a step: all are read in an epoch, or enough.
+        share = min(self.settings.batch_size, -(-len(others) // self.plan.per_epoch))
+        for turn in range(self.plan.per_epoch):
             good = [self.good.read(i, state.epoch) for i in order[turn * batch : (turn + 1) * batch]]
             bad = [self.bad.read(i, state.epoch) for i in others[turn * share : (turn + 1) * share]]
+            rated = self.thumbs.of_step(state.step, self.plan.each)
             began = time.perf_counter()
-            loss = self._step(state.step, good, bad)
-            tokens = sum(len(row.ids) for row in good + bad)
+            loss = self._step(state.step, good, bad, rated)
+            tokens = sum(len(row.ids) for row in [*good, *bad, *(self.thumbs.rows[i] for i in rated)])
             state.step += 1
             state.loss_sum += loss
             state.tokens += tokens
-            progress(state.step, self.steps, loss, state)
+            progress(state.step, self.plan.steps, loss, state)
             told = {"loss": loss, "learning_rate": self.optimizer.param_groups[0]["lr"]}
             self.tell(told | {"tokens_per_s": tokens / (time.perf_counter() - began)}, state.step)
         state.epoch += 1
 
-    def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
+    def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded], rated: Sequence[int]) -> float:
         """Compute the gradient, each process its part, and take the step; return its loss."""
         try:
-            loss = self._gradient(step, good, bad)
+            loss = self._gradient(step, good, bad, rated)
         except torch.OutOfMemoryError:
             if self.base.is_gradient_checkpointing:
                 raise
             # What a layer computed is forgotten from here on, and computed again on the way back.
             self.base.gradient_checkpointing_enable({"use_reentrant": False})
             self.optimizer.zero_grad()
-            loss = self._gradient(step, good, bad)
+            loss = self._gradient(step, good, bad, rated)
         loss = self._add_up(loss)
         methods.regularise(self.model, self.settings.method)
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
-        self.optimizer.param_groups[0]["lr"] = self.rate * pace(step, self.steps)
+        self.optimizer.param_groups[0]["lr"] = self.rate * pace(step, self.plan.steps)
         self.optimizer.step()
         methods.after_step(self.model, self.settings.method, step)
         self.optimizer.zero_grad()
@@ -245,12 +253,13 @@ class _Training:
         self.spread.add_up([total, *(weight.grad for weight in self.weights.values() if weight.grad is not None)])
         return float(total)
 
-    def _gradient(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded]) -> float:
+    def _gradient(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded], rated: Sequence[int]) -> float:
         """Add up the gradient of this process's rows part by part; return their part of the loss."""
         settings = self.settings
         torch.manual_seed(settings.seed * 1_000_003 + step + (self.spread.index << 40))
         loss = self._descend(good, self._good_losses, disturbed=True)
         loss += self._descend(bad, self._bad_losses, settings.negative_weight)
+        loss += self._contrast(rated)
         if self.keep:
             turn = [(step * settings.keep_rows + i) % len(self.keep) for i in range(settings.keep_rows)]
             likely = [self.likely[i] for i in turn]
@@ -287,17 +296,40 @@ class _Training:
             done += float(loss.detach())
         return done
 
+    def _contrast(self, rated: Sequence[int]) -> float:
+        """Add the gradient of the contrast of rated replies, the mean of each side; return that loss."""
+        thumbs, done = self.thumbs, 0.0
+        for picked, batch in self._batches([thumbs.rows[i] for i in rated]):
+            said = self._places(batch, self._plain_losses, {})
+            losses = self._rewards(thumbs, [rated[i] for i in picked], _by_row(-said, batch), self.thumbs_before)
+            loss = losses.sum() / self.plan.each
+            torch.autograd.backward(loss)
+            done += float(loss.detach())
+        return done
+
+    def _rewards(self, thumbs: Thumbs, picked: Sequence[int], sums: Tensor, before: Sequence[float]) -> Tensor:
+        """Return the weighted losses, (rows,), of picked rated replies whose log-likelihoods are `sums` now."""
+        then, signs, weights = (
+            torch.tensor([of[i] for i in picked], device=sums.device) for of in (before, thumbs.signs, thumbs.weights)
+        )
+        return objectives.reward(sums - then, signs, self.settings.reward_strength) * weights
+
     def _sum(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
-        """Sum losses over a batch's places; what many places take in float32 is computed in chunks, and again."""
+        return self._places(batch, losses, inputs).sum()
+
+    def _places(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
+        """Return losses at a batch's places; what many places take in float32 is computed in chunks, and again."""
         logits, tokens = reply_logits(self.model, batch, **inputs)
         if len(logits) <= _CHUNK:
-            return losses(batch, logits, tokens, slice(None)).sum()
-        sums = []
+            return losses(batch, logits, tokens, slice(None))
+        made = []
         for start in range(0, len(logits), _CHUNK):
             places = slice(start, start + _CHUNK)
-            part = checkpoint(losses, batch, logits[places], tokens[places], places, use_reentrant=False)
-            sums.append(part.sum())
-        return torch.stack(sums).sum()
+            made.append(checkpoint(losses, batch, logits[places], tokens[places], places, use_reentrant=False))
+        return torch.cat(made)
+
+    def _plain_losses(self, _: dict[str, Tensor], logits: Tensor, tokens: Tensor, __: slice) -> Tensor:
+        return objectives.mle(logits, tokens)
 
     def _good_losses(self, batch: dict[str, Tensor], logits: Tensor, tokens: Tensor, places: slice) -> Tensor:
         said = batch["labels"][:, 1:] != IGNORED
@@ -308,7 +340,7 @@ class _Training:
         return losses * batch["weights"][:, 1:][said][places]
 
     def _bad_losses(self, batch: dict[str, Tensor], logits: Tensor, tokens: Tensor, places: slice) -> Tensor:
-        contrast = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}[self.settings.negative]
+        contrast = _PUSHES[self.settings.negative]
         weights = -batch["weights"][:, 1:][batch["labels"][:, 1:] != IGNORED][places]
         return contrast(logits, tokens) * weights
 
@@ -375,16 +407,31 @@ class _Training:
         merged = {i: one for part in self.spread.gather(found) for i, one in part.items()}
         return [merged[i] for i in sorted(merged)]
 
+    def _sums(self, rows: Sequence[Encoded]) -> list[float]:
+        """Return the log-likelihood of each row's reply, in nats."""
+        sums: dict[int, float] = {}
+        for picked, batch in self._batches(rows):
+            said = self._places(batch, self._plain_losses, {})
+            sums |= dict(zip(picked, _by_row(-said, batch).tolist(), strict=False))
+        return self._of_all(sums)
+
+    @property
+    def _is_judged(self) -> bool:
+        """Tell whether there are validation pairs."""
+        return bool(self.validation or self.judged.rows)
+
     def _judge(self, state: State) -> bool:
         """Measure the epoch that has just ended; tell whether its weights are to be kept."""
         self.model.eval()
         with torch.no_grad():
             rows, watched = self._row_losses(self.validation), self._row_losses(self.watched)
+            sums, places = self._sums(self.judged.rows), range(len(self.judged.rows))
+            rows += self._rewards(self.judged, places, torch.tensor(sums), self.judged_before).tolist()
         if watched:
             state.general.append(mean(watched) - mean(self.watched_before))
         if rows:
             state.validation.append(mean(rows))
-        if not self.validation and not self.watched:
+        if not rows and not self.watched:
             state.kept = state.epoch
             return False  # the last is kept, which needs no copy
         told = {"general_rise": state.general[-1:], "validation_loss": state.validation[-1:]}
@@ -398,12 +445,7 @@ class _Training:
         return state.kept == state.epoch
 
 
-def passes(per_epoch: int) -> int:
-    """Return how many passes suit rows that make so many steps a pass: few rows are read more often."""
-    return max(_FEWEST_PASSES, min(_MOST_PASSES, -(-_STEPS // per_epoch)))
-
-
-def pace(step: int, steps: int) -> float:
-    """Return the share of the peak learning rate at a step: a short way up, then a straight line down."""
-    warm = min(5, max(1, steps // 10))
-    return min(1.0, (step + 1) / warm, (steps - step) / max(1, steps - warm))
+def _by_row(places: Tensor, batch: dict[str, Tensor]) -> Tensor:
+    """Sum what stands at a batch's places, (n,), row by row, (rows,)."""
+    rows = (batch["labels"][:, 1:] != IGNORED).nonzero()[:, 0]
+    return places.new_zeros(len(batch["labels"])).index_add(0, rows, places)

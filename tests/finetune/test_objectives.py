@@ -34,6 +34,16 @@ def test_cringe_lowers_the_bad_token_and_raises_one_of_the_likeliest_others() ->
     assert (logits.grad[:, 3:] == 0).all()
 
 
+def test_reward_is_that_of_a_coin_at_the_base_and_stops_once_a_reply_has_moved() -> None:
+    gains = torch.tensor([0.0, 0.0, 100.0, -100.0, -10.0], requires_grad=True)
+    losses = o.reward(gains, torch.tensor([1.0, -1.0, 1.0, -1.0, 1.0]), strength=0.1)
+    losses.sum().backward()
+    expected = [math.log(2), math.log(2), math.log1p(math.exp(-10)), math.log1p(math.exp(-10)), math.log1p(math.e)]
+    assert losses.tolist() == pytest.approx(expected, rel=1e-4)
+    assert gains.grad[:2].tolist() == pytest.approx([-0.05, 0.05])
+    assert gains.grad[2:4].abs().max() < 1e-4
+
+
 def test_own_repeats_counts_earlier_other_tokens_of_the_same_row_once() -> None:
     logits = torch.zeros(6, 4)
     losses = o.own_repeats(logits, torch.tensor([0, 1, 0, 2, 2, 3]), torch.tensor([0, 0, 0, 0, 1, 1]))
@@ -70,7 +80,7 @@ def test_the_worst_direction_is_as_long_as_asked_in_every_row() -> None:
 
 def test_only_replies_are_dropped_or_guessed_anew() -> None:
     labels = torch.tensor([[IGNORED, IGNORED, 5, 6, 7]])
-    dropped = perturb.earlier_replies_dropped(torch.ones(1, 5, 2), labels, 0.999)
+    dropped = perturb.earlier_replies_dropped(torch.ones(1, 5, 2), labels, 1.0)
     assert dropped[0, :2].tolist() == [[1, 1], [1, 1]]
     assert dropped[0, 2:].sum() == 0
     ids = torch.tensor([[1, 2, 5, 6, 7]])

@@ -16,7 +16,7 @@ from finetune.model import IGNORED, Encoded, load_base
 from finetune.objectives import divergence_from_base, likely_tokens, mle
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
-from finetune.train import passes, train_adapter
+from finetune.train import train_adapter
 from finetune.wear import worn
 
 
@@ -158,11 +158,12 @@ def stops_at(last: int):
 HARD = {"negative": "cringe", "embedding_noise": 5, "adversarial": 0.1, "scheduled_sampling": 0.3, "reply_dropout": 0.2}
 
 
-@pytest.mark.parametrize("more", [{}, HARD, {"method": "adalora"}])
+@pytest.mark.parametrize("more", [{}, HARD, {"method": "adalora"}, {"negative": "reward"}])
 def test_a_run_that_was_killed_goes_on_to_the_same_adapter(more: dict[str, object], tiny: Path, tmp_path: Path) -> None:
     settings = TrainSettings(epochs=4, learning_rate=1e-2, batch_size=3, lora_rank=4, seed=7, **more)
     pairs = [pair(n, f"hello fox {n}") for n in range(7)]
-    pairs += [replace(pair(n, "the world"), good=False) for n in range(20, 24)]
+    pairs += [replace(pair(n, "the world"), good=False, kind="thumb_down") for n in range(20, 24)]
+    pairs += [replace(pair(n, "the fox"), kind="thumb_up") for n in range(30, 33)]
     answers = [Answer(f"say {n}", "hello world", True) for n in range(5)]
 
     def trained(folder: str, progress, resume: bool = False) -> dict[str, torch.Tensor]:
@@ -176,7 +177,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_adapter(more: dict[str, objec
         trained("broken", stops_at(8))
     seen: list[int] = []
     resumed = trained("broken", lambda step, *_: seen.append(step), resume=True)
-    assert seen[0] == 7  # after the two epochs that were whole
+    assert seen[0] in (5, 7)  # what begins an epoch, after those that were whole
     for name, weight in unbroken.items():
         assert torch.allclose(weight, resumed[name], atol=1e-6), name
 
@@ -267,11 +268,6 @@ def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: 
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
     assert refused == [1]
     assert torch.allclose(*weights, atol=1e-6)
-
-
-@pytest.mark.parametrize(("per_epoch", "wanted"), [(1, 24), (5, 24), (12, 10), (40, 3), (500, 3)])
-def test_few_rows_are_read_more_often(per_epoch: int, wanted: int) -> None:
-    assert passes(per_epoch) == wanted
 
 
 def test_general_prompts_that_training_leaves_out_tell_which_epoch_has_forgotten(tiny: Path, tmp_path: Path) -> None:
