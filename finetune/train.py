@@ -113,7 +113,7 @@ class _Training:
         with torch.no_grad():  # before anything is added to the base
             self.model = loaded.model
             self.watched_before = self._row_losses(self.watched)
-            self.thumbs_before, self.judged_before = (self._sums(t.rows) for t in (self.thumbs, self.judged))
+            self.thumbs_before, self.judged_before = (self._said(t.rows) for t in (self.thumbs, self.judged))
             self.likely = self._likely(self.keep[: self.plan.steps * settings.keep_rows])
         self.rounded = loaded.model.dtype == torch.bfloat16
         self.base, self.embed = loaded.model, loaded.model.get_input_embeddings()
@@ -234,22 +234,25 @@ class _Training:
         return done
 
     def _contrast(self, rated: Sequence[int]) -> float:
-        """Add the gradient of the contrast of rated replies, the mean of each side; return that loss."""
-        thumbs, done = self.thumbs, 0.0
-        for picked, batch in self._batches([thumbs.rows[i] for i in rated]):
-            said = self._places(batch, self._plain_losses, {})
-            losses = self._rewards(thumbs, [rated[i] for i in picked], _by_row(-said, batch), self.thumbs_before)
-            loss = losses.sum() / self.plan.each
+        """Add the gradient of the contrast of rated replies, and of how far their tokens drift; return that loss."""
+        rows, done = [self.thumbs.rows[i] for i in rated], 0.0
+        tokens = sum(len(self.thumbs_before[i]) for i in rated)
+        for picked, batch in self._batches(rows):
+            places = [rated[i] for i in picked]
+            before = torch.cat([self.thumbs_before[i] for i in places])
+            gains = before - self._places(batch, self._plain_losses, {})
+            loss = self._rewards(self.thumbs, places, _by_row(gains, batch)).sum() / self.plan.each
+            loss = loss + self.settings.keep_weight * objectives.drift(gains).sum() / tokens
             torch.autograd.backward(loss)
             done += float(loss.detach())
         return done
 
-    def _rewards(self, thumbs: Thumbs, picked: Sequence[int], sums: Tensor, before: Sequence[float]) -> Tensor:
-        """Return the weighted losses, (rows,), of picked rated replies whose log-likelihoods are `sums` now."""
-        then, signs, weights = (
-            torch.tensor([of[i] for i in picked], device=sums.device) for of in (before, thumbs.signs, thumbs.weights)
+    def _rewards(self, thumbs: Thumbs, places: Sequence[int], gains: Tensor) -> Tensor:
+        """Return the weighted losses, (rows,), of the rated replies at `places` that are likelier by `gains` now."""
+        signs, weights = (
+            torch.tensor([of[i] for i in places], device=gains.device) for of in (thumbs.signs, thumbs.weights)
         )
-        return objectives.reward(sums - then, signs, self.settings.reward_strength) * weights
+        return objectives.reward(gains, signs, self.settings.reward_strength) * weights
 
     def _sum(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
         return self._places(batch, losses, inputs).sum()
@@ -317,23 +320,18 @@ class _Training:
             made |= {i: objectives.likely_tokens(part) for i, part in zip(picked, logits, strict=True)}
         return [made[i] for i in range(len(rows))]
 
+    def _said(self, rows: Sequence[Encoded]) -> list[Tensor]:
+        """Return the loss, in nats, of each token of each row that carries one."""
+        made: dict[int, Tensor] = {}
+        for picked, batch in self._batches(rows):
+            counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
+            each = torch.split(self._places(batch, self._plain_losses, {}), counts)
+            made |= {i: part.clone() for i, part in zip(picked, each, strict=True)}
+        return [made[i] for i in range(len(rows))]
+
     def _row_losses(self, rows: Sequence[Encoded]) -> list[float]:
         """Return each row's mean loss in nats a token that carries one."""
-        losses: dict[int, float] = {}
-        for picked, batch in self._batches(rows):
-            logits, tokens = reply_logits(self.model, batch)
-            counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
-            each = torch.split(objectives.mle(logits, tokens), counts)
-            losses |= {i: float(part.mean()) for i, part in zip(picked, each, strict=True)}
-        return [losses[i] for i in range(len(rows))]
-
-    def _sums(self, rows: Sequence[Encoded]) -> list[float]:
-        """Return the log-likelihood of each row's reply, in nats."""
-        sums: dict[int, float] = {}
-        for picked, batch in self._batches(rows):
-            said = self._places(batch, self._plain_losses, {})
-            sums |= dict(zip(picked, _by_row(-said, batch).tolist(), strict=True))
-        return [sums[i] for i in range(len(rows))]
+        return [float(said.mean()) for said in self._said(rows)]
 
     @property
     def _is_judged(self) -> bool:
@@ -345,8 +343,9 @@ class _Training:
         self.model.eval()
         with torch.no_grad():
             rows, watched = self._row_losses(self.validation), self._row_losses(self.watched)
-            sums, places = self._sums(self.judged.rows), range(len(self.judged.rows))
-            rows += self._rewards(self.judged, places, torch.tensor(sums), self.judged_before).tolist()
+            both = zip(self.judged_before, self._said(self.judged.rows), strict=True)
+            gains = torch.tensor([float((before - now).sum()) for before, now in both])
+            rows += self._rewards(self.judged, range(len(gains)), gains).tolist()
         if watched:
             state.general.append(mean(watched) - mean(self.watched_before))
         if rows:

@@ -82,7 +82,7 @@ def test_liked_replies_become_likelier_than_disliked_ones_after_prompts_never_se
     liked, disliked = "the quick brown fox hello", "the quick brown fox world"
     before = {text: loss(loaded.model, loaded.template, text) for text in (liked, disliked)}
     pairs = [thumb(n, n % 2 == 0, (disliked, liked)[n % 2 == 0]) for n in range(2 * FEWEST)]
-    settings = TrainSettings(epochs=8, learning_rate=3e-3, wear_prompts=False)
+    settings = TrainSettings(epochs=8, learning_rate=3e-3, wear_prompts=False, keep_weight=0)
     model, trained = train_adapter(loaded, pairs, pairs[:4], [], settings, tmp_path, lambda *_: None)
     model.eval()
     gain = {text: before[text] - loss(model, loaded.template, text) for text in before}
