@@ -37,6 +37,7 @@ Progress = Callable[[int, int, float | None], None]  # step, total, latest loss
 _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
 _PUSHES = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}  # token by token
 _CHUNK = 512  # places whose losses are computed at once
+_NEAR = 0.2  # weight of rated replies' drift beside that of general prompts: what is liked must be free to change
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 
@@ -47,7 +48,9 @@ class Trained:
 
     steps: int
     train_loss: float
-    validation: list[float]  # mean loss after each epoch, in nats a token or contrasted reply; empty without pairs
+    validation: list[
+        float
+    ]  # mean after each epoch of pairs' losses in nats a token, and of misranked thumbs; may be empty
     tokens: int  # tokens read in training, padding and general prompts left out
     general: list[
         float
@@ -241,18 +244,16 @@ class _Training:
             places = [rated[i] for i in picked]
             before = torch.cat([self.thumbs_before[i] for i in places])
             gains = before - self._places(batch, self._plain_losses, {})
-            loss = self._rewards(self.thumbs, places, _by_row(gains, batch)).sum() / self.plan.each
-            loss = loss + self.settings.keep_weight * objectives.drift(gains).sum() / tokens
+            signs, weights = (
+                torch.tensor([of[i] for i in places], device=self.device)
+                for of in (self.thumbs.signs, self.thumbs.weights)
+            )
+            losses = objectives.reward(_by_row(gains, batch), signs, self.settings.reward_strength)
+            loss = (losses * weights).sum() / self.plan.each
+            loss = loss + _NEAR * self.settings.keep_weight * objectives.drift(gains).sum() / tokens
             torch.autograd.backward(loss)
             done += float(loss.detach())
         return done
-
-    def _rewards(self, thumbs: Thumbs, places: Sequence[int], gains: Tensor) -> Tensor:
-        """Return the weighted losses, (rows,), of the rated replies at `places` that are likelier by `gains` now."""
-        signs, weights = (
-            torch.tensor([of[i] for i in places], device=gains.device) for of in (thumbs.signs, thumbs.weights)
-        )
-        return objectives.reward(gains, signs, self.settings.reward_strength) * weights
 
     def _sum(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
         return self._places(batch, losses, inputs).sum()
@@ -344,8 +345,7 @@ class _Training:
         with torch.no_grad():
             rows, watched = self._row_losses(self.validation), self._row_losses(self.watched)
             both = zip(self.judged_before, self._said(self.judged.rows), strict=True)
-            gains = torch.tensor([float((before - now).sum()) for before, now in both])
-            rows += self._rewards(self.judged, range(len(gains)), gains).tolist()
+            rows += self.judged.misranked([float((before - now).mean()) for before, now in both])
         if watched:
             state.general.append(mean(watched) - mean(self.watched_before))
         if rows:
