@@ -38,6 +38,7 @@ _Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
 _PUSHES = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}  # token by token
 _CHUNK = 512  # places whose losses are computed at once
 _NEAR = 0.2  # weight of rated replies' drift beside that of general prompts: what is liked must be free to change
+_THUMBS_RATE = 0.5  # of a method's rate, where a run has nothing to copy
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 
@@ -122,7 +123,7 @@ class _Training:
         self.base, self.embed = loaded.model, loaded.model.get_input_embeddings()
         self.model = methods.adapt(loaded, settings, self.plan.steps)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.rate = settings.learning_rate or methods.METHODS[settings.method].rate
+        self.rate = settings.learning_rate or methods.METHODS[settings.method].rate * (1 if copies else _THUMBS_RATE)
         self.optimizer = torch.optim.AdamW(list(self.weights.values()), lr=self.rate, weight_decay=0.0, fused=True)
 
     def precision(self) -> AbstractContextManager[Any]:
