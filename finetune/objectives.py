@@ -57,6 +57,17 @@ def reward(gains: Tensor, signs: Tensor, strength: float = 0.1) -> Tensor:
     return -F.logsigmoid(signs * strength * gains)
 
 
+def drift(gains: Tensor) -> Tensor:
+    """Return exp(gain) - 1 - gain, (n,), of tokens that the base model said itself.
+
+    `gains` (n,) are log p(token) - log p_base(token). Its mean over what the base says is KL(base || candidate), it is
+    never below 0, and it needs no more of the base than these tokens' log-probabilities: the estimator k3 of Schulman,
+    "Approximating KL divergence", 2020. From a gain of 4 on it goes on in a straight line.
+    """
+    low = gains.clamp(max=4.0)
+    return low.exp() * (1 + gains - low) - 1 - gains
+
+
 def own_repeats(logits: Tensor, tokens: Tensor, rows: Tensor) -> Tensor:
     """Return the sum of -log(1 - p(earlier)) over the tokens said earlier in the same row, (n,).
 

@@ -54,6 +54,22 @@ class Thumbs:
         """Return the rows of a step: so many of each side, in an order that is shuffled anew for every pass."""
         return [self._at(side, step * each + n) for side in (0, 1) if self._sides[side] for n in range(each)]
 
+    def misranked(self, gains: Sequence[float]) -> list[float]:
+        """Return, for each row, the share of the other side that is on its wrong side; nothing without two sides.
+
+        `gains` are what the rows became likelier by, a token. One less the mean of the area under the curve, but row by
+        row, so that epochs can be told apart by more than chance.
+        """
+        if not all(self._sides):
+            return []
+        return [
+            self._wrong(sign * gain, [sign * gains[n] for n in self._sides[sign > 0]])
+            for sign, gain in zip(self.signs, gains, strict=True)
+        ]
+
+    def _wrong(self, gain: float, others: Sequence[float]) -> float:
+        return sum((other > gain) + (other == gain) / 2 for other in others) / len(others)
+
     def _at(self, side: int, place: int) -> int:
         turn, place = divmod(place, len(self._sides[side]))
         order = list(self._sides[side])

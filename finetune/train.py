@@ -42,6 +42,8 @@ _Found = TypeVar("_Found")
 _PUSHES = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}  # token by token
 _WITHOUT_EFFECT = {"train_threads", "train_gpu_memory", "report_to"}  # settings that change no adapter
 _CHUNK = 512  # places whose losses are computed at once
+_NEAR = 0.2  # weight of rated replies' drift beside that of general prompts: what is liked must be free to change
+_THUMBS_RATE = 0.5  # of a method's rate, where a run has nothing to copy
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 
@@ -52,7 +54,9 @@ class Trained:
 
     steps: int
     train_loss: float
-    validation: list[float]  # mean loss after each epoch, in nats a token or contrasted reply; empty without pairs
+    validation: list[
+        float
+    ]  # mean after each epoch of pairs' losses in nats a token, and of misranked thumbs; may be empty
     tokens: int  # tokens read in training, padding and general prompts left out
     general: list[
         float
@@ -148,13 +152,13 @@ class _Training:
         with torch.no_grad():  # before anything is added to the base
             self.model = loaded.model
             self.watched_before = self._row_losses(self.watched)
-            self.thumbs_before, self.judged_before = (self._sums(t.rows) for t in (self.thumbs, self.judged))
+            self.thumbs_before, self.judged_before = (self._said(t.rows) for t in (self.thumbs, self.judged))
             self.likely = self._likely(self.keep[: self.plan.steps * settings.keep_rows])
         self.rounded = loaded.model.dtype == torch.bfloat16
         self.base, self.embed = loaded.model, loaded.model.get_input_embeddings()
         self.model = methods.adapt(loaded, settings, self.plan.steps)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
-        self.rate = settings.learning_rate or methods.METHODS[settings.method].rate
+        self.rate = settings.learning_rate or methods.METHODS[settings.method].rate * (1 if copies else _THUMBS_RATE)
         self.optimizer = torch.optim.AdamW(list(self.weights.values()), lr=self.rate, weight_decay=0.0, fused=True)
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -297,22 +301,24 @@ class _Training:
         return done
 
     def _contrast(self, rated: Sequence[int]) -> float:
-        """Add the gradient of the contrast of rated replies, the mean of each side; return that loss."""
-        thumbs, done = self.thumbs, 0.0
-        for picked, batch in self._batches([thumbs.rows[i] for i in rated]):
-            said = self._places(batch, self._plain_losses, {})
-            losses = self._rewards(thumbs, [rated[i] for i in picked], _by_row(-said, batch), self.thumbs_before)
-            loss = losses.sum() / self.plan.each
+        """Add the gradient of the contrast of rated replies, and of how far their tokens drift; return that loss."""
+        rows, done = [self.thumbs.rows[i] for i in rated], 0.0
+        tokens = sum(len(self.thumbs_before[i]) for i in rated)
+        for picked, batch in self._batches(rows):
+            places = [rated[i] for i in picked]
+            nothing = self.thumbs_before[0][:0]  # where this process has no row of the step
+            before = torch.cat([nothing, *(self.thumbs_before[i] for i in places)])
+            gains = before - self._places(batch, self._plain_losses, {})
+            signs, weights = (
+                torch.tensor([of[i] for i in places], device=self.device)
+                for of in (self.thumbs.signs, self.thumbs.weights)
+            )
+            losses = objectives.reward(_by_row(gains, batch), signs, self.settings.reward_strength)
+            loss = (losses * weights).sum() / self.plan.each
+            loss = loss + _NEAR * self.settings.keep_weight * objectives.drift(gains).sum() / tokens
             torch.autograd.backward(loss)
             done += float(loss.detach())
         return done
-
-    def _rewards(self, thumbs: Thumbs, picked: Sequence[int], sums: Tensor, before: Sequence[float]) -> Tensor:
-        """Return the weighted losses, (rows,), of picked rated replies whose log-likelihoods are `sums` now."""
-        then, signs, weights = (
-            torch.tensor([of[i] for i in picked], device=sums.device) for of in (before, thumbs.signs, thumbs.weights)
-        )
-        return objectives.reward(sums - then, signs, self.settings.reward_strength) * weights
 
     def _sum(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
         return self._places(batch, losses, inputs).sum()
@@ -392,28 +398,23 @@ class _Training:
                 made[i] = ids.cpu(), chances.cpu()
         return [(ids.to(self.device), chances.to(self.device)) for ids, chances in self._of_all(made)]
 
+    def _said(self, rows: Sequence[Encoded]) -> list[Tensor]:
+        """Return the loss, in nats, of each token of each row that carries one."""
+        made: dict[int, Tensor] = {}
+        for picked, batch in self._batches(rows):
+            counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
+            each = torch.split(self._places(batch, self._plain_losses, {}), counts)
+            made |= {i: part.cpu() for i, part in zip(picked, each, strict=False)}
+        return [said.to(self.device) for said in self._of_all(made)]
+
     def _row_losses(self, rows: Sequence[Encoded]) -> list[float]:
         """Return each row's mean loss in nats a token that carries one."""
-        losses: dict[int, float] = {}
-        for picked, batch in self._batches(rows):
-            logits, tokens = reply_logits(self.model, batch)
-            counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
-            each = torch.split(objectives.mle(logits, tokens), counts)
-            losses |= {i: float(part.mean()) for i, part in zip(picked, each, strict=False)}
-        return self._of_all(losses)
+        return [float(said.mean()) for said in self._said(rows)]
 
     def _of_all(self, found: Mapping[int, _Found]) -> list[_Found]:
         """Return what each process found of its share of the rows, in the rows' order."""
         merged = {i: one for part in self.spread.gather(found) for i, one in part.items()}
         return [merged[i] for i in sorted(merged)]
-
-    def _sums(self, rows: Sequence[Encoded]) -> list[float]:
-        """Return the log-likelihood of each row's reply, in nats."""
-        sums: dict[int, float] = {}
-        for picked, batch in self._batches(rows):
-            said = self._places(batch, self._plain_losses, {})
-            sums |= dict(zip(picked, _by_row(-said, batch).tolist(), strict=False))
-        return self._of_all(sums)
 
     @property
     def _is_judged(self) -> bool:
@@ -425,8 +426,8 @@ class _Training:
         self.model.eval()
         with torch.no_grad():
             rows, watched = self._row_losses(self.validation), self._row_losses(self.watched)
-            sums, places = self._sums(self.judged.rows), range(len(self.judged.rows))
-            rows += self._rewards(self.judged, places, torch.tensor(sums), self.judged_before).tolist()
+            both = zip(self.judged_before, self._said(self.judged.rows), strict=True)
+            rows += self.judged.misranked([float((before - now).mean()) for before, now in both])
         if watched:
             state.general.append(mean(watched) - mean(self.watched_before))
         if rows:

@@ -1,6 +1,5 @@
 """Liked replies against disliked ones: who is set against whom, how they are read, and what is learned."""
 
-import math
 from collections import Counter
 from pathlib import Path
 
@@ -71,6 +70,14 @@ def test_both_sides_weigh_alike_and_are_read_whole(tiny: Path) -> None:
     ]
 
 
+def test_a_reply_is_misranked_by_the_share_of_the_other_side_that_is_beyond_it(tiny: Path) -> None:
+    template = fresh(tiny).template
+    thumbs = Thumbs([thumb(1, True), thumb(2, True), thumb(3, False), thumb(4, False)], template)
+    assert thumbs.misranked([1.0, 0.0, -1.0, -2.0]) == [0, 0, 0, 0]
+    assert thumbs.misranked([1.0, 0.0, 0.5, 1.0]) == [0.25, 1, 0.5, 0.75]
+    assert Thumbs([thumb(1, True)], template).misranked([0.5]) == []
+
+
 def loss(model, template, text: str) -> float:
     batch = pad([template.pair([("user", "hello there")], text, True)], 0)
     with torch.inference_mode():
@@ -82,13 +89,13 @@ def test_liked_replies_become_likelier_than_disliked_ones_after_prompts_never_se
     liked, disliked = "the quick brown fox hello", "the quick brown fox world"
     before = {text: loss(loaded.model, loaded.template, text) for text in (liked, disliked)}
     pairs = [thumb(n, n % 2 == 0, (disliked, liked)[n % 2 == 0]) for n in range(2 * FEWEST)]
-    settings = TrainSettings(epochs=8, learning_rate=3e-3, wear_prompts=False)
+    settings = TrainSettings(epochs=8, learning_rate=3e-3, wear_prompts=False, keep_weight=0)
     model, trained = train_adapter(loaded, pairs, pairs[:4], [], settings, tmp_path, lambda *_: None)
     model.eval()
     gain = {text: before[text] - loss(model, loaded.template, text) for text in before}
     assert gain[liked] > 3
     assert gain[disliked] < -1
-    assert trained.validation[-1] < 0.7 * trained.validation[0] < math.log(2)
+    assert trained.validation[-1] == 0  # none is misranked
 
 
 def test_a_run_on_corrections_is_the_same_with_and_without_the_contrast(tiny: Path, tmp_path: Path) -> None:
