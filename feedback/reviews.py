@@ -156,19 +156,16 @@ def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
     )
     # Half of all messages are such replies: of the rarer kinds the database must not go through all these first.
     role, status = (c if kind == "unrated" else c.concat("") for c in (Message.role, Message.status))
-    return (
-        select(Message)
-        .join(Conversation, Conversation.id == Message.conversation_id)
-        .where(
-            Conversation.deleted_at.is_(None),
-            role == "assistant",
-            status.in_(("complete", "stopped", "interrupted")),
-            Message.content != "",
-            *_may_be(kind),
-            _is(kind),
-            not_(judged),
-            *_narrowed(wanted),
-        )
+    there = exists().where(Conversation.id == Message.conversation_id, Conversation.deleted_at.is_(None))
+    return select(Message).where(
+        there,
+        role == "assistant",
+        status.in_(("complete", "stopped", "interrupted")),
+        Message.content != "",
+        *_may_be(kind),
+        _is(kind),
+        not_(judged),
+        *_narrowed(wanted),
     )
 
 
