@@ -5,8 +5,8 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ColumnElement, Select, exists, func, not_, select
+from sqlalchemy.orm import Session, aliased
 
 from feedback.errors import BadInput, NotFound
 from feedback.records import Said
@@ -193,6 +193,15 @@ def current_reviews(session: Session, message_ids: Sequence[str]) -> dict[str, R
 def newest_reviews() -> Select[int]:
     """Select the ids of the newest review of every reply, one that takes a verdict back too."""
     return select(func.max(Review.id)).group_by(Review.message_id)
+
+
+def is_newest(table: Any) -> ColumnElement[bool]:
+    """Hold for a correction or review that no later one of the same reply follows; one that takes it back is one too.
+
+    Asked row by row: inside a condition on each of many replies, a list of all the newest would be made for each.
+    """
+    later = aliased(table)
+    return not_(exists().where(later.message_id == table.message_id, later.id > table.id))
 
 
 def in_batches(session: Session, table: type[Table], column: Any, keys: Sequence[Any]) -> Iterable[Table]:

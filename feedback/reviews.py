@@ -12,8 +12,8 @@ from sqlalchemy.orm import Session
 from feedback.errors import BadInput
 from feedback.formats import VERDICTS
 from feedback.harvest import spoken_against
-from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, newest_reviews
-from feedback.ratings import newest_corrections, person, put_correction, ratable
+from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, is_newest
+from feedback.ratings import person, put_correction, ratable
 from feedback.records import ReviewItem, Thumb
 from feedback.schema import LOCAL, Conversation, Correction, Message, Rating, Reply, Review, Signal
 from feedback.sessions import Sessions
@@ -152,24 +152,19 @@ def _settles() -> ColumnElement[bool]:
 def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
     if kind not in KINDS:
         raise BadInput(f"The kind {kind!r} is not known; {', '.join((ASK, *KINDS))} are.")
-    judged = exists().where(
-        Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict.is_not(None), _settles()
-    )
+    judged = exists().where(Review.message_id == Message.id, is_newest(Review), Review.verdict.is_not(None), _settles())
     # Half of all messages are such replies: of the rarer kinds the database must not go through all these first.
     role, status = (c if kind == "unrated" else c.concat("") for c in (Message.role, Message.status))
-    return (
-        select(Message)
-        .join(Conversation, Conversation.id == Message.conversation_id)
-        .where(
-            Conversation.deleted_at.is_(None),
-            role == "assistant",
-            status.in_(("complete", "stopped", "interrupted")),
-            Message.content != "",
-            *_may_be(kind),
-            _is(kind),
-            not_(judged),
-            *_narrowed(wanted),
-        )
+    there = exists().where(Conversation.id == Message.conversation_id, Conversation.deleted_at.is_(None))
+    return select(Message).where(
+        there,
+        role == "assistant",
+        status.in_(("complete", "stopped", "interrupted")),
+        Message.content != "",
+        *_may_be(kind),
+        _is(kind),
+        not_(judged),
+        *_narrowed(wanted),
     )
 
 
@@ -199,14 +194,12 @@ def _thumbed(*values: int) -> ColumnElement[bool]:
 
 
 def _is(kind: str) -> ColumnElement[bool]:
-    newest = Correction.id.in_(newest_corrections())
+    newest = is_newest(Correction)
     corrected = exists().where(Correction.message_id == Message.id, newest, Correction.text.is_not(None))
     if kind == "unrated":
         return and_(not_(_thumbed(1, -1)), not_(corrected))
     if kind == "disputed":
-        approved = exists().where(
-            Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict == "approved"
-        )
+        approved = exists().where(Review.message_id == Message.id, is_newest(Review), Review.verdict == "approved")
         return and_(or_(_thumbed(1), approved), _thumbed(-1))  # an approval teaches like a thumb up
     if kind == "corrected":
         return corrected
