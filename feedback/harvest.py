@@ -24,7 +24,7 @@ from feedback.schema import (
 )
 from feedback.sessions import Sessions
 
-_BATCH = 500  # replies read at a time
+_BATCH = 2000  # replies read at a time
 _TELLING = ("left", "right", "both_bad")  # outcomes of a comparison that say something of a reply
 
 
