@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, not_, or_, select
+from sqlalchemy import ColumnElement, Row, Select, and_, exists, not_, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from feedback.messages import current_corrections, current_reviews, in_batches, newest_reviews, rows_of
@@ -25,6 +25,7 @@ from feedback.schema import (
 from feedback.sessions import Sessions
 
 _BATCH = 2000  # replies read at a time
+_FEW = 500  # of which something was said, where it is likely that no more are wanted
 _TELLING = ("left", "right", "both_bad")  # outcomes of a comparison that say something of a reply
 
 
@@ -46,18 +47,21 @@ class Harvest(Sessions):
                 yield from _gather(session, replies[start : start + _BATCH], silent)
 
     def opinions_since(self, since: datetime | None) -> Iterable[Feedback]:
-        """Yield what `feedback` does in any order, as far as it takes to judge it: without prompts and siblings' texts.
+        """Yield what `feedback` does as far as it takes to judge it: without prompts and siblings' texts.
 
-        It reads one message a reply, where `feedback` reads whole conversations.
+        First come the replies of which something was said first (after `since`). It reads one message a reply, where
+        `feedback` reads whole conversations, and reads no further than it is asked: the first few hundred of a big
+        record come at once.
         """
         with self.reading() as session:
-            query = _replies().where(_with_feedback(since))
-            for part in session.execute(query).partitions(_BATCH):
-                yield from _gather(session, part, set(), whole=False)
+            came: set[str] = set()
+            for some in session.execute(_by_time(since)).partitions(_FEW):
+                ids = list(dict.fromkeys(key for key, _ in some if key not in came))
+                came.update(ids)
+                yield from _gather(session, list(rows_of(session, _replies(), Message.id, ids)), set(), whole=False)
 
 
-@dataclass(frozen=True)
-class _Spoken:
+class _Spoken(NamedTuple):
     """A message as far as it takes to learn from it."""
 
     turn: tuple[str, str]  # role and content; the prompts of a conversation share it
@@ -89,6 +93,18 @@ def _in_order(session: Session, wanted: ColumnElement[bool]) -> Sequence[Row[str
 
 
 def _with_feedback(since: datetime | None) -> ColumnElement[bool]:
+    first, *more = (query for query, _ in _told(since))
+    return Message.id.in_(first.union(*more))
+
+
+def _by_time(since: datetime | None) -> Select[str, datetime]:
+    """Select replies each time that something was said of them, oldest first."""
+    all_told = union_all(*(query.add_columns(at.label("at")) for query, at in _told(since))).subquery()
+    return select(all_told.c[0], all_told.c.at).order_by(all_told.c.at)
+
+
+def _told(since: datetime | None) -> list[tuple[Select[str], Any]]:
+    """Name all that can be said of replies, as a selection of their ids, and when it was said; it may be void since."""
     told: list[tuple[Select[str], Any]] = [
         (select(Rating.message_id).where(Rating.value != 0), Rating.updated_at),
         (select(Correction.message_id).where(Correction.text.is_not(None)), Correction.created_at),
@@ -101,8 +117,7 @@ def _with_feedback(since: datetime | None) -> ColumnElement[bool]:
         (select(Comparison.left_id).where(Comparison.outcome.in_(_TELLING)), Comparison.judged_at),
         (select(Comparison.right_id).where(Comparison.outcome.in_(_TELLING)), Comparison.judged_at),
     ]
-    first, *more = (query if since is None else query.where(at > since) for query, at in told)
-    return Message.id.in_(first.union(*more))
+    return [(query if since is None else query.where(at > since), at) for query, at in told]
 
 
 def _kept(since: datetime | None) -> ColumnElement[bool]:
