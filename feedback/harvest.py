@@ -1,12 +1,13 @@
 """The verb that reads, for every reply, all that people think of it: what a run learns from."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, not_, or_, select, union_all
+from sqlalchemy import ColumnElement, Select, and_, exists, not_, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from feedback.messages import current_corrections, current_reviews, in_batches, newest_reviews, rows_of
@@ -58,7 +59,16 @@ class Harvest(Sessions):
             for some in session.execute(_by_time(since)).partitions(_FEW):
                 ids = list(dict.fromkeys(key for key, _ in some if key not in came))
                 came.update(ids)
-                yield from _gather(session, list(rows_of(session, _replies(), Message.id, ids)), set(), whole=False)
+                replies = [_Judged(*row) for row in rows_of(session, _replies(), Message.id, ids)]
+                yield from _gather(session, replies, set(), whole=False)
+
+
+class _Judged(NamedTuple):
+    """A reply that somebody thinks something of."""
+
+    id: str
+    conversation_id: str
+    source: str
 
 
 class _Spoken(NamedTuple):
@@ -87,9 +97,13 @@ def _replies() -> Select[str, str, str]:
     return query.join(Conversation, Conversation.id == Message.conversation_id).where(Conversation.deleted_at.is_(None))
 
 
-def _in_order(session: Session, wanted: ColumnElement[bool]) -> Sequence[Row[str, str, str]]:
-    order = (Conversation.created_at, Conversation.id, Message.seq)
-    return session.execute(_replies().where(wanted).order_by(*order)).all()
+def _in_order(session: Session, wanted: ColumnElement[bool]) -> list[_Judged]:
+    query = _replies().where(wanted).order_by(Conversation.created_at, Conversation.id, Message.seq)
+    same: dict[str, str] = {}  # one text for an id that comes often: there may be hundreds of thousands
+    return [
+        _Judged(key, same.setdefault(talk, talk), sys.intern(source))
+        for key, talk, source in session.connection().execute(query)
+    ]
 
 
 def _with_feedback(since: datetime | None) -> ColumnElement[bool]:
@@ -179,7 +193,7 @@ def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
 
 
 def _gather(
-    session: Session, replies: Sequence[Row[str, str, str]], silent: set[str], whole: bool = True
+    session: Session, replies: Sequence[_Judged], silent: set[str], whole: bool = True
 ) -> Iterator[Feedback]:
     """Yield what people think of replies; without prompts and siblings' texts unless `whole`."""
     ids = [reply.id for reply in replies]
@@ -242,14 +256,15 @@ def _thumbs(session: Session, ids: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _spoken(session: Session, column: Any, replies: Sequence[Row[str, str, str]]) -> dict[str, _Spoken]:
+def _spoken(session: Session, column: Any, replies: Sequence[_Judged]) -> dict[str, _Spoken]:
     """Map messages to what they say: those of whole conversations, or the replies alone."""
     keys = [reply.id for reply in replies]
     if column is Message.conversation_id:
         keys = list(dict.fromkeys(reply.conversation_id for reply in replies))
     said = (Message.id, Message.role, Message.content, Message.parent_id, Message.status, Message.finish)
     return {
-        key: _Spoken((role, text), *rest) for key, role, text, *rest in rows_of(session, select(*said), column, keys)
+        key: _Spoken((sys.intern(role), text), *rest)
+        for key, role, text, *rest in rows_of(session, select(*said), column, keys)
     }
 
 

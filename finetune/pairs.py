@@ -15,7 +15,7 @@ import numpy as np
 from feedback.judging import BAD, GOOD, Opinion, opinions, votes
 from feedback.records import Feedback
 from feedback.schema import now
-from finetune.alike import Signature, alike, digest
+from finetune.alike import HASHES, Signature, alike, digest
 from finetune.checks import Check, Checks
 from finetune.settings import PairSettings
 from finetune.splits import HELD_OUT_SHARE as HELD_OUT_SHARE
@@ -151,9 +151,7 @@ def choose(
         pairs=[one.pair for one in left],
         counts=dict(counts),
         rejected=rejected,
-        questions=[
-            Question(one.pair.conversation_id, one.check.asked, one.check.question) for one in left if one.check.asked
-        ],
+        questions=list(_questions(left)),
     )
 
 
@@ -205,13 +203,12 @@ def _raters(feedback: Feedback, opinion: Opinion) -> tuple[str, ...]:
 def _contradictions(taken: Sequence[_Taken]) -> None:
     """Reject what was called good and bad in the same words, unless most called it what the pair says."""
     tally: Counter[str] = Counter()
-    signs: dict[str, set[bool]] = {}
     for one in taken:
         tally[one.same] += 1 if one.pair.good else -1
-        signs.setdefault(one.same, set()).add(one.pair.good)
+    both = {one.same for one in taken if one.pair.good} & {one.same for one in taken if not one.pair.good}
     for one in taken:
         outweighs = tally[one.same] > 0 if one.pair.good else tally[one.same] < 0
-        if len(signs[one.same]) == 2 and not outweighs:
+        if one.same in both and not outweighs:
             one.rule = "contradiction"
 
 
@@ -221,7 +218,9 @@ def _duplicates(taken: Sequence[_Taken]) -> None:
     ordered = sorted(taken, key=lambda one: strength[one.pair.kind])
     if len(ordered) < 2:
         return
-    links = alike([_stacked(o.check.prompt for o in ordered), _stacked(o.check.completion for o in ordered)], ALIKE)
+    many = len(ordered)
+    prompts = _stacked((one.check.prompt for one in ordered), many)
+    links = alike([prompts, _stacked((one.check.completion for one in ordered), many)], ALIKE)
     for first, second in sorted(links.tolist(), key=lambda link: (link[1], link[0])):
         kept, other = ordered[first], ordered[second]
         if not kept.rule and _last_said(kept.pair) == _last_said(other.pair):
@@ -260,5 +259,18 @@ def _most_each(sizes: Sequence[int], others: int, share: float) -> int:
     return most
 
 
-def _stacked(signatures: Iterable[Signature]) -> Signature:
-    return np.stack(list(signatures))
+def _questions(taken: Sequence[_Taken]) -> Iterator[Question]:
+    """Tell what conversations ask, each once; copied, as the checks are not kept."""
+    told: set[tuple[str, str]] = set()
+    for one in taken:
+        key = one.pair.conversation_id, one.check.asked
+        if one.check.asked and key not in told:
+            told.add(key)
+            yield Question(*key, one.check.question.copy())
+
+
+def _stacked(signatures: Iterable[Signature], many: int) -> Signature:
+    found = np.empty((many, HASHES), dtype=np.uint16)
+    for place, one in enumerate(signatures):
+        found[place] = one
+    return found
