@@ -56,7 +56,9 @@ def take_back(store: Store) -> None:
         for key in dice.sample(ratings, len(ratings) // _TAKEN_BACK):
             session.execute(update(Rating).where(Rating.id == key).values(value=0, reasons=[], updated_at=at))
             session.execute(insert(RatingEvent), {"rating_id": key, "value": 0, "reasons": [], "created_at": at})
-        for key in dice.sample(texts := list(session.scalars(select(Correction.message_id))), len(texts) // _TAKEN_BACK):
+        for key in dice.sample(
+            texts := list(session.scalars(select(Correction.message_id))), len(texts) // _TAKEN_BACK
+        ):
             session.execute(
                 insert(Correction), {"message_id": key, "author_id": "local", "text": None, "created_at": at}
             )

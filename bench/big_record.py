@@ -155,7 +155,9 @@ class BigRecord:
 
     def _text(self, least: int, most: int) -> str:
         said, drawn = self._words, self._dice.random
-        places = [int(len(said) * drawn() ** 3) for _ in range(self._dice.randint(least, most))]  # some are much commoner
+        places = [
+            int(len(said) * drawn() ** 3) for _ in range(self._dice.randint(least, most))
+        ]  # some are much commoner
         return " ".join([said[place] for place in places]).capitalize()
 
     def _id(self) -> str:
@@ -332,7 +334,8 @@ class BigRecord:
             promotion = {"id": number + 1, "person_id": "local", "reason": "", "created_at": ended}
             self._flush(Promotion, [promotion])
             self._flush(
-                PromotionShare, [{"promotion_id": number + 1, "version": v, "share": share} for v, share in shares.items()]
+                PromotionShare,
+                [{"promotion_id": number + 1, "version": v, "share": share} for v, share in shares.items()],
             )
         trial = {
             "promotion_id": VERSIONS + 1,

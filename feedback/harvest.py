@@ -192,9 +192,7 @@ def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
     return found
 
 
-def _gather(
-    session: Session, replies: Sequence[_Judged], silent: set[str], whole: bool = True
-) -> Iterator[Feedback]:
+def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whole: bool = True) -> Iterator[Feedback]:
     """Yield what people think of replies; without prompts and siblings' texts unless `whole`."""
     ids = [reply.id for reply in replies]
     ours = _ours(session, ids)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, false, func, not_, or_, select
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
@@ -154,23 +154,31 @@ def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
         raise BadInput(f"The kind {kind!r} is not known; {', '.join((ASK, *KINDS))} are.")
     judged = exists().where(Review.message_id == Message.id, is_newest(Review), Review.verdict.is_not(None), _settles())
     # Half of all messages are such replies: of the rarer kinds the database must not go through all these first.
-    role, status = (c if kind == "unrated" else c.concat("") for c in (Message.role, Message.status))
+    many = kind == "unrated" and wanted.rater is None
+    role, status = (c if many else c.concat("") for c in (Message.role, Message.status))
     there = exists().where(Conversation.id == Message.conversation_id, Conversation.deleted_at.is_(None))
     return select(Message).where(
         there,
         role == "assistant",
         status.in_(("complete", "stopped", "interrupted")),
         Message.content != "",
-        *_may_be(kind),
+        *_may_be(kind, wanted),
+        *_narrowed(wanted),
         _is(kind),
         not_(judged),
-        *_narrowed(wanted),
     )
 
 
-def _may_be(kind: str) -> Iterable[ColumnElement[bool]]:
+def _may_be(kind: str, wanted: ReviewFilter) -> Iterable[ColumnElement[bool]]:
     """Name the few replies that can be of a kind at all, so that nobody looks at all the others."""
     if kind == "unrated":
+        if wanted.reason is not None:  # reasons come with a thumb
+            yield false()
+        if wanted.rater is not None:  # who did not thumb it can only have corrected it, and taken that back
+            yield Message.id.in_(select(Correction.message_id).where(Correction.author_id == wanted.rater))
+        if wanted.version is not None:  # what came after its last reply was not its own
+            last = select(func.max(Reply.heartbeat_at)).where(Reply.version == wanted.version)
+            yield Message.created_at <= last.scalar_subquery()
         return
     corrected = select(Correction.message_id)
     if kind == "corrected":
@@ -182,7 +190,8 @@ def _may_be(kind: str) -> Iterable[ColumnElement[bool]]:
         down = select(Rating.message_id).where(Rating.value == -1)
         yield Message.id.in_(down.intersect(select(vouched.subquery().c.message_id)))
         return
-    cut = select(Message.id).where(Message.finish == "length", Message.id.in_(liked))
+    thumbed = exists().where(Rating.message_id == Message.id, Rating.value == 1)
+    cut = select(Message.id).where(Message.finish == "length", thumbed.correlate(Message))
     edited = select(Signal.message_id).where(Signal.kind == "edited")
     asked_again = select(Message.id).where(Message.parent_id.in_(edited))
     told = select(Signal.message_id).where(Signal.kind.in_(("regenerated", "stopped")))
