@@ -156,7 +156,7 @@ def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
     # Half of all messages are such replies: of the rarer kinds the database must not go through all these first.
     many = kind == "unrated" and wanted.rater is None
     role, status = (c if many else c.concat("") for c in (Message.role, Message.status))
-    there = exists().where(Conversation.id == Message.conversation_id, Conversation.deleted_at.is_(None))
+    there = Message.conversation_id.not_in(select(Conversation.id).where(Conversation.deleted_at.is_not(None)))
     return select(Message).where(
         there,
         role == "assistant",
@@ -226,7 +226,7 @@ def _narrowed(wanted: ReviewFilter) -> Iterable[ColumnElement[bool]]:
         )
     if wanted.reason is not None:
         held = cast(Rating.reasons, String).contains(json.dumps(wanted.reason), autoescape=True)
-        yield exists().where(Rating.message_id == Message.id, Rating.value != 0, held)
+        yield Message.id.in_(select(Rating.message_id).where(Rating.value != 0, held))
     if wanted.since is not None:
         yield Message.created_at >= wanted.since
     if wanted.until is not None:
