@@ -48,9 +48,8 @@ def _saw(session: Session, dataset: Dataset) -> Saw:
         sides[split] += count
         kinds[kind] += count
     rejected = select(func.count()).select_from(RejectedReply).where(RejectedReply.dataset_id == dataset.id)
-    if count := session.scalar(rejected):
-        sides["rejected"] = count
-    return Saw(sides, kinds, _revoked(session, dataset))
+    sides["rejected"] = session.scalar(rejected) or 0
+    return Saw(+sides, kinds, _revoked(session, dataset))
 
 
 def _revoked(session: Session, dataset: Dataset) -> int:
