@@ -59,7 +59,8 @@ class Harvest(Sessions):
             for some in session.execute(_by_time(since)).partitions(_FEW):
                 ids = list(dict.fromkeys(key for key, _ in some if key not in came))
                 came.update(ids)
-                replies = [_Judged(*row) for row in rows_of(session, _replies(), Message.id, ids)]
+                found = {row.id: _Judged(*row) for row in rows_of(session, _replies(), Message.id, ids)}
+                replies = [found[key] for key in ids if key in found]
                 yield from _gather(session, replies, set(), whole=False)
 
 
