@@ -221,7 +221,7 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
             status=message.status,
             finish=message.finish,
             version=reply.version if reply else None,
-            ratings={r.rater_id: r.value for r in ratings},
+            ratings={sys.intern(r.rater_id): r.value for r in ratings},
             reasons=tuple(sorted({reason for r in ratings for reason in r.reasons})),
             correction=correction.text if correction else None,
             correction_id=correction.id if correction else None,

@@ -28,6 +28,8 @@ from finetune.splits import (
     validation_part,
 )
 
+_NAMES = tuple(TrainingPair.__dataclass_fields__)
+
 
 @dataclass(frozen=True)
 class Sides:
@@ -129,8 +131,7 @@ def write(sides: Sides, folder: Path) -> None:
         "correction_id": Value("int64"),
         "weight": Value("float64"),
     }
-    names = ["split", *TrainingPair.__dataclass_fields__]
-    features = Features({name: columns.get(name, Value("string")) for name in names})
+    features = Features({name: columns.get(name, Value("string")) for name in ("split", *_NAMES)})
     rows = [_row(pair, side) for side, part in vars(sides).items() for pair in part]
     Dataset.from_list(rows, features=features).save_to_disk(str(folder))
 
@@ -168,4 +169,4 @@ def _sides(pairs: list[TrainingPair], asked: Mapping[str, frozenset[int]], assig
 
 def _row(pair: TrainingPair, side: str) -> dict[str, object]:
     prompt = [{"role": role, "content": content} for role, content in pair.prompt]
-    return {"split": side, **vars(pair), "prompt": prompt}
+    return {"split": side, **{name: getattr(pair, name) for name in _NAMES}, "prompt": prompt}
