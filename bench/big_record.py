@@ -195,6 +195,8 @@ class BigRecord:
             ended = {"status": "complete", "finish": "end" if role == "assistant" else None}
             if role == "assistant" and self._dice.random() < 0.02:
                 ended = {"status": "stopped", "finish": "stopped"}
+            elif role == "assistant" and self._dice.random() < 0.02:
+                ended["finish"] = "length"
             row = {"id": key, "conversation_id": talk, "parent_id": parent, "seq": seq, "role": role, "content": text}
             said.append({**row, **ended, "correction_shown": False, "created_at": at})
             return key

@@ -50,7 +50,7 @@ def queries(store: Store) -> dict[str, Callable[[], Any]]:
     reply = next(said.id for said in store.history(newest) if said.role == "assistant")
     with store.reading() as session:
         learned = session.query(TrainingPair).order_by(TrainingPair.id.desc()).limit(1).one()
-        rated = session.query(Rating).where(Rating.message_id == learned.message_id).first()
+        rated = session.query(Rating).where(Rating.value != 0).order_by(Rating.id).limit(1).one()  # every run read it
     return {
         "stats": store.stats,
         "tally, its size counted anew": lambda: Tallies(store._database).tally(),
@@ -88,7 +88,7 @@ def queries(store: Store) -> dict[str, Callable[[], Any]]:
         "choose_asked": store.choose_asked,
         "random_rate": store.random_rate,
         "trace of a message": lambda: store.trace(message=learned.message_id),
-        "trace of a rating": lambda: store.trace(rating=rated.id) if rated else None,
+        "trace of a rating": lambda: store.trace(rating=rated.id),
         "trace of a conversation": lambda: store.trace(conversation=store.conversation_of(learned.message_id)),
         "revoked": store.revoked,
     }
