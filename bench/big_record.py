@@ -1,24 +1,26 @@
-"""A record of many messages, made up: conversations with branches, people who rate, runs and versions that learned.
+"""A record of many messages, made up: conversations with branches, people who rate, versions that serve, a trial.
 
-Rows are written in bulk, past the store's verbs; what they hold is what the verbs would have written.
+Rows are written in bulk, past the store's verbs; what they hold is what the verbs would have written. What the runs
+learned of it is written by big_history.py, once a run's pairs have been chosen in earnest.
 """
 
 import random
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import func, insert, select
 
 from feedback.schema import (
+    AskedReply,
     Comparison,
     Conversation,
     Correction,
-    Dataset,
     Message,
     ModelVersion,
     Person,
+    Pin,
     Preference,
     Promotion,
     PromotionShare,
@@ -27,9 +29,10 @@ from feedback.schema import (
     Reply,
     Review,
     Run,
+    RunEvent,
     RunPoint,
     Signal,
-    TrainingPair,
+    Trial,
     now,
 )
 from feedback.store import Store
@@ -41,8 +44,24 @@ _DAYS = 300
 _AT_ONCE = 20_000  # rows written in one transaction
 _TURNS = 5  # on average: ten messages a conversation
 _PERSONAS = ("", "", "", "service", "assistant", "tutor")
+_TRIAL_SHARE = 0.3  # of new conversations goes to the newest version, which is on trial
 _REASONS = ("wrong", "too long", "off topic", "unclear", "rude", "helpful", "clear", "kind")
 _SYLLABLES = re.findall(r"..", "kalomitevesudrapogrishbecodueafahujekomaniotprqurota")
+
+
+def made_at(version: int) -> datetime:
+    """Return when a version was made; the record was read for it an hour before."""
+    return _BEGAN + version * timedelta(days=_DAYS) / (VERSIONS + 1) + timedelta(hours=1)
+
+
+class _Written(NamedTuple):
+    """A reply that nobody rated yet, with what a rating keeps of it."""
+
+    id: str
+    at: datetime
+    conversation: str
+    version: int
+    persona: str
 
 
 class BigRecord:
@@ -54,7 +73,7 @@ class BigRecord:
         self._dice = random.Random(seed)
         self._words = ["".join(self._dice.choices(_SYLLABLES, k=self._dice.randint(1, 3))) for _ in range(6000)]
         self._asked = [self._text(6, 14) + "?" for _ in range(500)]  # what is asked again and again
-        self._replies: list[tuple[str, datetime]] = []  # those nobody rated yet
+        self._replies: list[_Written] = []
         self._siblings: list[tuple[str, str, datetime]] = []
         self._rated: list[tuple[str, int, datetime]] = []
         self._span = timedelta(days=_DAYS) / (messages / (2 * _TURNS))
@@ -69,49 +88,53 @@ class BigRecord:
         self._dice.shuffle(self._replies)
         self.rate(self._ratings)
         self._opinions()
-        self._datasets()
+        self._ask()
 
     def rate(self, number: int, at: datetime | None = None) -> None:
         """Rate so many replies, a twentieth of them by two people; at the time of the reply or at a given one."""
-        rows = []
+        rows: list[dict[str, Any]] = []
         while len(rows) < number:
-            reply, written = self._replies.pop()
+            reply = self._replies.pop()
             good = self._dice.random() < 0.7
             for rater in self._dice.sample(range(PEOPLE), 2 if self._dice.random() < 0.05 else 1)[: number - len(rows)]:
                 value = 1 if good != (self._dice.random() < 0.05) else -1
-                rows.append(self._rating(reply, f"person-{rater}", value, at or written + timedelta(minutes=5)))
-            self._rated.append((reply, rows[-1]["value"], rows[-1]["updated_at"]))
-        first = 1 + self._count
+                rows.append(self._rating(reply, f"person-{rater}", value, at or reply.at + timedelta(minutes=5)))
+            self._rated.append((reply.id, rows[-1]["value"], rows[-1]["updated_at"]))
+        rows.sort(key=lambda row: row["created_at"])
+        for n, row in enumerate(rows, 1 + self._count):
+            row["id"] = n
         self._write(Rating, rows)
-        names = ("value", "reasons", "comment")
-        events = (
-            {"rating_id": n, "created_at": row["updated_at"], **{name: row[name] for name in names}}
-            for n, row in enumerate(rows, first)
+        kept = ("value", "reasons", "comment")
+        self._write(
+            RatingEvent,
+            ({"rating_id": r["id"], "created_at": r["updated_at"], **{name: r[name] for name in kept}} for r in rows),
         )
-        self._write(RatingEvent, events)
         self._count += number
 
     def rate_unrated(self, number: int) -> None:
         """Rate now so many replies that nobody has rated, in conversations that are there."""
         with self._store.reading() as session:
-            rated = select(Rating.message_id)
-            there = select(Message.id).join(Conversation, Conversation.id == Message.conversation_id)
-            there = there.where(
-                Message.role == "assistant", Message.id.not_in(rated), Conversation.deleted_at.is_(None)
-            )
-            self._replies = [(key, now()) for key in session.scalars(there.limit(number * 3))]
             self._count = session.scalar(select(func.max(Rating.id))) or 0
+            rated = select(Rating.message_id)
+            there = select(Message.id, Message.created_at, Conversation.id, Reply.version, Conversation.persona)
+            there = there.join(Conversation, Conversation.id == Message.conversation_id)
+            there = there.join(Reply, Reply.message_id == Message.id)
+            there = there.where(Message.id.not_in(rated), Conversation.deleted_at.is_(None))
+            self._replies = [_Written(*row) for row in session.execute(there.limit(number * 3))]
         self._dice.shuffle(self._replies)
         self.rate(number, now())
 
-    def _rating(self, reply: str, rater: str, value: int, at: datetime) -> dict[str, Any]:
+    def _rating(self, reply: _Written, rater: str, value: int, at: datetime) -> dict[str, Any]:
         reasons = self._dice.sample(_REASONS, self._dice.randint(1, 2)) if self._dice.random() < 0.3 else []
         return {
-            "message_id": reply,
+            "message_id": reply.id,
             "rater_id": rater,
             "value": value,
             "reasons": reasons,
             "comment": "",
+            "conversation_id": reply.conversation,
+            "version": reply.version,
+            "persona": reply.persona,
             "created_at": at,
             "updated_at": at,
         }
@@ -128,18 +151,22 @@ class BigRecord:
     def _flush(self, table: Any, rows: list[dict[str, Any]]) -> None:
         if rows:
             with self._store.writing() as session:
-                session.execute(insert(table), rows)
+                session.execute(insert(table.__table__), rows)
 
     def _text(self, least: int, most: int) -> str:
-        many = self._dice.randint(least, most)
-        places = (int(len(self._words) * self._dice.random() ** 3) for _ in range(many))  # some words are much commoner
-        return " ".join(self._words[place] for place in places).capitalize()
+        said, drawn = self._words, self._dice.random
+        places = [
+            int(len(said) * drawn() ** 3) for _ in range(self._dice.randint(least, most))
+        ]  # some are much commoner
+        return " ".join([said[place] for place in places]).capitalize()
 
     def _id(self) -> str:
         return f"{self._dice.getrandbits(128):032x}"
 
     def _version_at(self, at: datetime) -> int:
-        return min(VERSIONS, int((at - _BEGAN) / timedelta(days=_DAYS) * (VERSIONS + 1)))
+        newest = max((n for n in range(1, VERSIONS + 1) if made_at(n) <= at), default=0)
+        on_trial = newest == VERSIONS
+        return newest - 1 if on_trial and self._dice.random() > _TRIAL_SHARE else newest
 
     def _conversations(self) -> None:
         made, number = 0, 0
@@ -168,6 +195,8 @@ class BigRecord:
             ended = {"status": "complete", "finish": "end" if role == "assistant" else None}
             if role == "assistant" and self._dice.random() < 0.02:
                 ended = {"status": "stopped", "finish": "stopped"}
+            elif role == "assistant" and self._dice.random() < 0.02:
+                ended["finish"] = "length"
             row = {"id": key, "conversation_id": talk, "parent_id": parent, "seq": seq, "role": role, "content": text}
             said.append({**row, **ended, "correction_shown": False, "created_at": at})
             return key
@@ -194,7 +223,7 @@ class BigRecord:
                         "duration_s": 2.0,
                     }
                 )
-                self._replies.append((beside[-1], at))
+                self._replies.append(_Written(beside[-1], at, talk, version, persona))
             if len(beside) == 2:
                 signals.append({"message_id": beside[0], "person_id": owner, "kind": "regenerated", "created_at": at})
                 self._siblings.append((beside[0], beside[1], at))
@@ -257,10 +286,18 @@ class BigRecord:
             ),
         )
 
+    def _ask(self) -> None:
+        """Let reviewers have been asked about a fiftieth of what was rated, and a few more."""
+        some = self._dice.sample(self._rated, len(self._rated) // 50)
+        rows = [(key, at - timedelta(minutes=1)) for key, _, at in some]
+        rows += [(reply.id, reply.at) for reply in self._replies[: len(some) // 4]]
+        why = ("random", "uncertain", "uncertain", "disputed", "unlike")
+        self._write(AskedReply, ({"message_id": k, "why": self._dice.choice(why), "created_at": at} for k, at in rows))
+
     def _versions(self) -> None:
-        """Write a run, its curve, a version and a promotion for each version after the base."""
+        """Write a run, its diary and curve, a version and a promotion for each after the base; the last is on trial."""
         for number in range(1, VERSIONS + 1):
-            at = _BEGAN + number * timedelta(days=_DAYS) / (VERSIONS + 1)
+            at, ended = made_at(number) - timedelta(hours=1), made_at(number)
             run = {
                 "id": number,
                 "status": "promoted",
@@ -271,8 +308,9 @@ class BigRecord:
                 "writer": "bench",
                 "created_at": at,
                 "heartbeat_at": at,
-                "finished_at": at + timedelta(hours=1),
+                "finished_at": ended,
             }
+            states = ("queued", "building", "training", "evaluating", "promoted")
             points = [{"run_id": number, "name": "loss", "step": n, "value": 2 - n / 500} for n in range(500)]
             version = {
                 "number": number,
@@ -282,36 +320,36 @@ class BigRecord:
                 "run_id": number,
                 "verdict": "promoted",
                 "metrics": {},
-                "created_at": at + timedelta(hours=1),
+                "created_at": ended,
             }
-            promotion = {"id": number + 1, "person_id": "local", "reason": "", "created_at": at + timedelta(hours=1)}
-            share = {"promotion_id": number + 1, "version": number, "share": 1.0}
             self._flush(Run, [run])
+            self._flush(
+                RunEvent,
+                [
+                    {"run_id": number, "status": state, "created_at": at + n * timedelta(minutes=15)}
+                    for n, state in enumerate(states)
+                ],
+            )
             self._flush(RunPoint, points)
             self._flush(ModelVersion, [version])
+            shares = {number: 1.0} if number < VERSIONS else {number: _TRIAL_SHARE, number - 1: 1 - _TRIAL_SHARE}
+            promotion = {"id": number + 1, "person_id": "local", "reason": "", "created_at": ended}
             self._flush(Promotion, [promotion])
-            self._flush(PromotionShare, [share])
-
-    def _datasets(self) -> None:
-        """Freeze for each run what had been rated by then; the last run read all of it."""
-        rated = sorted(self._rated, key=lambda one: one[2])
-        for number in range(1, VERSIONS + 1):
-            until = rated[len(rated) * number // VERSIONS - 1][2]
-            cut = until + timedelta(seconds=1)
-            counts = {"thumb_up": len(rated) * number // VERSIONS}
-            self._flush(Dataset, [{"id": number, "run_id": number, "rule": {}, "counts": counts, "created_at": cut}])
-            self._write(TrainingPair, self._pairs(number, rated[: len(rated) * number // VERSIONS]))
-
-    @staticmethod
-    def _pairs(dataset: int, rated: list[tuple[str, int, datetime]]) -> Iterator[dict[str, Any]]:
-        for reply, value, _ in rated:
-            yield {
-                "dataset_id": dataset,
-                "message_id": reply,
-                "kind": "thumb_up" if value > 0 else "thumb_down",
-                "weight": 0.6,
-                "split": "held_out" if reply[0] in "01" else "validation" if reply[0] == "2" else "train",
-            }
+            self._flush(
+                PromotionShare,
+                [{"promotion_id": number + 1, "version": v, "share": share} for v, share in shares.items()],
+            )
+        trial = {
+            "promotion_id": VERSIONS + 1,
+            "candidate": VERSIONS,
+            "against": VERSIONS - 1,
+            "share": _TRIAL_SHARE,
+            "rule": {},
+            "person_id": "local",
+            "created_at": made_at(VERSIONS),
+        }
+        self._flush(Trial, [trial])
+        self._flush(Pin, [{"version": 3, "person_id": "local", "pinned": True}])
 
 
 def newer_ratings(store: Store, number: int) -> None:

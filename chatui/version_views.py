@@ -1,7 +1,6 @@
 """What the Versions part is given to draw: what each is, when it served, which thumbs it earned, what it saw."""
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,13 +53,8 @@ class VersionViews:
 
         Raises NotFound.
         """
-        pairs = self.store.trace(version=number)["pairs"]
-        learned = [pair for pair in pairs if pair["split"] != "rejected"]
-        return {
-            "splits": list(Counter(pair["split"] for pair in pairs).items()),
-            "kinds": Counter(pair["kind"] for pair in learned).most_common(),
-            "revoked": sum(bool(pair["revoked"]) for pair in learned),
-        }
+        saw = self.store.version_saw(number)
+        return {"splits": list(saw.sides.items()), "kinds": saw.kinds.most_common(), "revoked": saw.revoked}
 
 
 def version_told(version: VersionLine) -> dict[str, Any]:

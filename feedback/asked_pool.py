@@ -24,7 +24,7 @@ _KEYS = 500
 
 def unrated() -> Iterator[ColumnElement[bool]]:
     """Hold for whole replies of living conversations that nobody judged in any way."""
-    yield from (Message.role == "assistant", Message.content != "", _lives())
+    yield from (func.lower(Message.role) == "assistant", Message.content != "", _lives())
     yield func.lower(Message.status).in_(("complete", "stopped"))
     yield not_(exists().where(Rating.message_id == Message.id, Rating.value != 0))
     yield not_(_in_force(Correction, Correction.text))

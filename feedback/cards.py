@@ -12,7 +12,7 @@ from sqlalchemy import func, select
 from feedback.promotions import Promotions
 from feedback.schema import Dataset, Run, TrainingPair
 from feedback.sessions import Sessions
-from feedback.thumbs import Thumbs, earned
+from feedback.thumbs import Thumbs
 from feedback.trials import Trials
 from feedback.versions import Versions
 
@@ -47,7 +47,7 @@ class Cards(Versions, Promotions, Trials, Thumbs):
                 "share": line.share,
                 "served": [dict(zip(("since", "until", "share"), spell, strict=True)) for spell in self.served(number)],
                 "promotions": [vars(one) for one in self.promotions() if number in one.shares],
-                "earned": vars(self.version_thumbs().get(number, earned(()))),
+                "earned": vars(self.version_earned(number)),
                 "trials": [vars(one) for one in trials],
                 "pinned": line.pinned,
                 "pruned_at": line.pruned_at,

@@ -1,12 +1,13 @@
 """The verb that reads, for every reply, all that people think of it: what a run learns from."""
 
+import sys
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Row, Select, and_, exists, not_, or_, select
+from sqlalchemy import ColumnElement, Select, and_, exists, not_, or_, select, union_all
 from sqlalchemy.orm import Session, aliased
 
 from feedback.messages import current_corrections, current_reviews, in_batches, newest_reviews, rows_of
@@ -24,7 +25,8 @@ from feedback.schema import (
 )
 from feedback.sessions import Sessions
 
-_BATCH = 500  # replies read at a time
+_BATCH = 2000  # replies read at a time
+_FEW = 500  # of which something was said, where it is likely that no more are wanted
 _TELLING = ("left", "right", "both_bad")  # outcomes of a comparison that say something of a reply
 
 
@@ -46,18 +48,31 @@ class Harvest(Sessions):
                 yield from _gather(session, replies[start : start + _BATCH], silent)
 
     def opinions_since(self, since: datetime | None) -> Iterable[Feedback]:
-        """Yield what `feedback` does in any order, as far as it takes to judge it: without prompts and siblings' texts.
+        """Yield what `feedback` does as far as it takes to judge it: without prompts and siblings' texts.
 
-        It reads one message a reply, where `feedback` reads whole conversations.
+        First come the replies of which something was said first (after `since`). It reads one message a reply, where
+        `feedback` reads whole conversations, and reads no further than it is asked: the first few hundred of a big
+        record come at once.
         """
         with self.reading() as session:
-            query = _replies().where(_with_feedback(since))
-            for part in session.execute(query).partitions(_BATCH):
-                yield from _gather(session, part, set(), whole=False)
+            came: set[str] = set()
+            for some in session.execute(_by_time(since)).partitions(_FEW):
+                ids = list(dict.fromkeys(key for key, _ in some if key not in came))
+                came.update(ids)
+                found = {row.id: _Judged(*row) for row in rows_of(session, _replies(), Message.id, ids)}
+                replies = [found[key] for key in ids if key in found]
+                yield from _gather(session, replies, set(), whole=False)
 
 
-@dataclass(frozen=True)
-class _Spoken:
+class _Judged(NamedTuple):
+    """A reply that somebody thinks something of."""
+
+    id: str
+    conversation_id: str
+    source: str
+
+
+class _Spoken(NamedTuple):
     """A message as far as it takes to learn from it."""
 
     turn: tuple[str, str]  # role and content; the prompts of a conversation share it
@@ -83,12 +98,28 @@ def _replies() -> Select[str, str, str]:
     return query.join(Conversation, Conversation.id == Message.conversation_id).where(Conversation.deleted_at.is_(None))
 
 
-def _in_order(session: Session, wanted: ColumnElement[bool]) -> Sequence[Row[str, str, str]]:
-    order = (Conversation.created_at, Conversation.id, Message.seq)
-    return session.execute(_replies().where(wanted).order_by(*order)).all()
+def _in_order(session: Session, wanted: ColumnElement[bool]) -> list[_Judged]:
+    query = _replies().where(wanted).order_by(Conversation.created_at, Conversation.id, Message.seq)
+    same: dict[str, str] = {}  # one text for an id that comes often: there may be hundreds of thousands
+    return [
+        _Judged(key, same.setdefault(talk, talk), sys.intern(source))
+        for key, talk, source in session.connection().execute(query)
+    ]
 
 
 def _with_feedback(since: datetime | None) -> ColumnElement[bool]:
+    first, *more = (query for query, _ in _told(since))
+    return Message.id.in_(first.union(*more))
+
+
+def _by_time(since: datetime | None) -> Select[str, datetime]:
+    """Select replies each time that something was said of them, oldest first."""
+    all_told = union_all(*(query.add_columns(at.label("at")) for query, at in _told(since))).subquery()
+    return select(all_told.c[0], all_told.c.at).order_by(all_told.c.at)
+
+
+def _told(since: datetime | None) -> list[tuple[Select[str], Any]]:
+    """Name all that can be said of replies, as a selection of their ids, and when it was said; it may be void since."""
     told: list[tuple[Select[str], Any]] = [
         (select(Rating.message_id).where(Rating.value != 0), Rating.updated_at),
         (select(Correction.message_id).where(Correction.text.is_not(None)), Correction.created_at),
@@ -101,8 +132,7 @@ def _with_feedback(since: datetime | None) -> ColumnElement[bool]:
         (select(Comparison.left_id).where(Comparison.outcome.in_(_TELLING)), Comparison.judged_at),
         (select(Comparison.right_id).where(Comparison.outcome.in_(_TELLING)), Comparison.judged_at),
     ]
-    first, *more = (query if since is None else query.where(at > since) for query, at in told)
-    return Message.id.in_(first.union(*more))
+    return [(query if since is None else query.where(at > since), at) for query, at in told]
 
 
 def _kept(since: datetime | None) -> ColumnElement[bool]:
@@ -163,9 +193,7 @@ def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
     return found
 
 
-def _gather(
-    session: Session, replies: Sequence[Row[str, str, str]], silent: set[str], whole: bool = True
-) -> Iterator[Feedback]:
+def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whole: bool = True) -> Iterator[Feedback]:
     """Yield what people think of replies; without prompts and siblings' texts unless `whole`."""
     ids = [reply.id for reply in replies]
     ours = _ours(session, ids)
@@ -193,7 +221,7 @@ def _gather(
             status=message.status,
             finish=message.finish,
             version=reply.version if reply else None,
-            ratings={r.rater_id: r.value for r in ratings},
+            ratings={sys.intern(r.rater_id): r.value for r in ratings},
             reasons=tuple(sorted({reason for r in ratings for reason in r.reasons})),
             correction=correction.text if correction else None,
             correction_id=correction.id if correction else None,
@@ -227,14 +255,15 @@ def _thumbs(session: Session, ids: Sequence[str]) -> dict[str, list[Any]]:
     return found
 
 
-def _spoken(session: Session, column: Any, replies: Sequence[Row[str, str, str]]) -> dict[str, _Spoken]:
+def _spoken(session: Session, column: Any, replies: Sequence[_Judged]) -> dict[str, _Spoken]:
     """Map messages to what they say: those of whole conversations, or the replies alone."""
     keys = [reply.id for reply in replies]
     if column is Message.conversation_id:
         keys = list(dict.fromkeys(reply.conversation_id for reply in replies))
     said = (Message.id, Message.role, Message.content, Message.parent_id, Message.status, Message.finish)
     return {
-        key: _Spoken((role, text), *rest) for key, role, text, *rest in rows_of(session, select(*said), column, keys)
+        key: _Spoken((sys.intern(role), text), *rest)
+        for key, role, text, *rest in rows_of(session, select(*said), column, keys)
     }
 
 

@@ -1,12 +1,13 @@
 """What the groups of verbs share: finding rows, checking texts, the tree of messages and how a message is seen."""
 
+import json
 import re
 import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
-from sqlalchemy import Select, func, select
-from sqlalchemy.orm import Session
+from sqlalchemy import ARRAY, ColumnElement, Select, any_, exists, func, literal, not_, select
+from sqlalchemy.orm import Session, aliased
 
 from feedback.errors import BadInput, NotFound
 from feedback.records import Said
@@ -25,6 +26,7 @@ from feedback.schema import (
 
 MAX_TEXT = 200_000  # characters in one message, comment or correction
 _TITLE_LENGTH = 60
+_AT_ONCE = 2000  # keys looked up together
 _FILE = re.compile(r"\n\n[^\n]+\n`{3,}\n")  # its name and the fence around it
 
 Table = TypeVar("Table")
@@ -195,13 +197,35 @@ def newest_reviews() -> Select[int]:
     return select(func.max(Review.id)).group_by(Review.message_id)
 
 
+def is_newest(table: Any) -> ColumnElement[bool]:
+    """Hold for a correction or review that no later one of the same reply follows; one that takes it back is one too.
+
+    Asked row by row: inside a condition on each of many replies, a list of all the newest would be made for each.
+    """
+    later = aliased(table)
+    return not_(exists().where(later.message_id == table.message_id, later.id > table.id))
+
+
 def in_batches(session: Session, table: type[Table], column: Any, keys: Sequence[Any]) -> Iterable[Table]:
-    """Select rows whose column is one of many keys, a bounded number of parameters at a time."""
-    for start in range(0, len(keys), 500):
-        yield from session.scalars(select(table).where(column.in_(keys[start : start + 500])))
+    """Select rows whose column is one of many keys, a bounded number of keys at a time."""
+    for start in range(0, len(keys), _AT_ONCE):
+        yield from session.scalars(select(table).where(among(session, column, keys[start : start + _AT_ONCE])))
 
 
 def rows_of(session: Session, query: Any, column: Any, keys: Sequence[Any]) -> Iterator[Any]:
-    """Run a query for the rows whose column is one of many keys, a bounded number of parameters at a time."""
-    for start in range(0, len(keys), 500):
-        yield from session.execute(query.where(column.in_(keys[start : start + 500])))
+    """Run a query of columns for the rows whose column is one of many keys, a bounded number of keys at a time."""
+    for start in range(0, len(keys), _AT_ONCE):
+        part = query.where(among(session, column, keys[start : start + _AT_ONCE]))
+        session.flush()
+        yield from session.connection().execute(part).all()  # past the ORM, which takes half of the time for each row
+
+
+def among(session: Session, column: Any, keys: Sequence[Any]) -> ColumnElement[bool]:
+    """Hold where a column is one of some keys, given as one parameter: a parameter each costs more than the search."""
+    if session.get_bind().dialect.name == "sqlite":
+        return cast(ColumnElement[bool], column.in_(select(_each(json.dumps(list(keys))))))
+    return cast(ColumnElement[bool], column == any_(literal(list(keys), ARRAY(column.type))))
+
+
+def _each(keys: str) -> Any:
+    return func.json_each(keys).table_valued("value").c.value

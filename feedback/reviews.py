@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, func, not_, or_, select
+from sqlalchemy import ColumnElement, Select, String, and_, cast, exists, false, func, not_, or_, select
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
 from feedback.formats import VERDICTS
 from feedback.harvest import spoken_against
-from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, newest_reviews
-from feedback.ratings import newest_corrections, person, put_correction, ratable
+from feedback.messages import check_text, current_corrections, current_reviews, find, in_batches, is_newest
+from feedback.ratings import person, put_correction, ratable
 from feedback.records import ReviewItem, Thumb
 from feedback.schema import LOCAL, Conversation, Correction, Message, Rating, Reply, Review, Signal
 from feedback.sessions import Sessions
@@ -152,30 +152,33 @@ def _settles() -> ColumnElement[bool]:
 def _waiting(kind: str, wanted: ReviewFilter) -> Select[Message]:
     if kind not in KINDS:
         raise BadInput(f"The kind {kind!r} is not known; {', '.join((ASK, *KINDS))} are.")
-    judged = exists().where(
-        Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict.is_not(None), _settles()
-    )
+    judged = exists().where(Review.message_id == Message.id, is_newest(Review), Review.verdict.is_not(None), _settles())
     # Half of all messages are such replies: of the rarer kinds the database must not go through all these first.
-    role, status = (c if kind == "unrated" else c.concat("") for c in (Message.role, Message.status))
-    return (
-        select(Message)
-        .join(Conversation, Conversation.id == Message.conversation_id)
-        .where(
-            Conversation.deleted_at.is_(None),
-            role == "assistant",
-            status.in_(("complete", "stopped", "interrupted")),
-            Message.content != "",
-            *_may_be(kind),
-            _is(kind),
-            not_(judged),
-            *_narrowed(wanted),
-        )
+    many = kind == "unrated" and wanted.rater is None
+    role, status = (c if many else c.concat("") for c in (Message.role, Message.status))
+    there = Message.conversation_id.not_in(select(Conversation.id).where(Conversation.deleted_at.is_not(None)))
+    return select(Message).where(
+        there,
+        role == "assistant",
+        status.in_(("complete", "stopped", "interrupted")),
+        Message.content != "",
+        *_may_be(kind, wanted),
+        *_narrowed(wanted),
+        _is(kind),
+        not_(judged),
     )
 
 
-def _may_be(kind: str) -> Iterable[ColumnElement[bool]]:
+def _may_be(kind: str, wanted: ReviewFilter) -> Iterable[ColumnElement[bool]]:
     """Name the few replies that can be of a kind at all, so that nobody looks at all the others."""
     if kind == "unrated":
+        if wanted.reason is not None:  # reasons come with a thumb
+            yield false()
+        if wanted.rater is not None:  # who did not thumb it can only have corrected it, and taken that back
+            yield Message.id.in_(select(Correction.message_id).where(Correction.author_id == wanted.rater))
+        if wanted.version is not None:  # what came after its last reply was not its own
+            last = select(func.max(Reply.heartbeat_at)).where(Reply.version == wanted.version)
+            yield Message.created_at <= last.scalar_subquery()
         return
     corrected = select(Correction.message_id)
     if kind == "corrected":
@@ -187,7 +190,8 @@ def _may_be(kind: str) -> Iterable[ColumnElement[bool]]:
         down = select(Rating.message_id).where(Rating.value == -1)
         yield Message.id.in_(down.intersect(select(vouched.subquery().c.message_id)))
         return
-    cut = select(Message.id).where(Message.finish == "length", Message.id.in_(liked))
+    thumbed = exists().where(Rating.message_id == Message.id, Rating.value == 1)
+    cut = select(Message.id).where(Message.finish == "length", thumbed.correlate(Message))
     edited = select(Signal.message_id).where(Signal.kind == "edited")
     asked_again = select(Message.id).where(Message.parent_id.in_(edited))
     told = select(Signal.message_id).where(Signal.kind.in_(("regenerated", "stopped")))
@@ -199,14 +203,12 @@ def _thumbed(*values: int) -> ColumnElement[bool]:
 
 
 def _is(kind: str) -> ColumnElement[bool]:
-    newest = Correction.id.in_(newest_corrections())
+    newest = is_newest(Correction)
     corrected = exists().where(Correction.message_id == Message.id, newest, Correction.text.is_not(None))
     if kind == "unrated":
         return and_(not_(_thumbed(1, -1)), not_(corrected))
     if kind == "disputed":
-        approved = exists().where(
-            Review.message_id == Message.id, Review.id.in_(newest_reviews()), Review.verdict == "approved"
-        )
+        approved = exists().where(Review.message_id == Message.id, is_newest(Review), Review.verdict == "approved")
         return and_(or_(_thumbed(1), approved), _thumbed(-1))  # an approval teaches like a thumb up
     if kind == "corrected":
         return corrected
@@ -224,7 +226,7 @@ def _narrowed(wanted: ReviewFilter) -> Iterable[ColumnElement[bool]]:
         )
     if wanted.reason is not None:
         held = cast(Rating.reasons, String).contains(json.dumps(wanted.reason), autoescape=True)
-        yield exists().where(Rating.message_id == Message.id, Rating.value != 0, held)
+        yield Message.id.in_(select(Rating.message_id).where(Rating.value != 0, held))
     if wanted.since is not None:
         yield Message.created_at >= wanted.since
     if wanted.until is not None:

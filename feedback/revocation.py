@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.orm import Session
 
 from feedback.judging import BAD, GOOD
@@ -95,27 +95,44 @@ def clean_of(made: dict[int, datetime], at: datetime) -> list[int]:
     return sorted(number for number, cut in made.items() if cut >= at)
 
 
-def withdrawals(session: Session, message_ids: Sequence[str] | None = None) -> list[Withdrawal]:
-    """List what was taken back about some replies, or about all that any dataset holds a pair of."""
+def withdrawals(
+    session: Session, message_ids: Sequence[str] | None = None, of: ColumnElement[bool] | None = None
+) -> list[Withdrawal]:
+    """List what was taken back about some replies, or about all messages of which `of` holds.
+
+    Without either these are the replies that any dataset holds a pair of to learn from.
+    """
+    wanted = _was_learned() if of is None else of
     thumbs = select(Rating.id, Rating.message_id, Message.conversation_id, Rating.updated_at)
     thumbs = thumbs.join(Message, Message.id == Rating.message_id).where(Rating.value == 0)
     texts = select(Correction.id, Correction.message_id, Message.conversation_id, Correction.created_at)
     texts = texts.join(Message, Message.id == Correction.message_id)
     texts = texts.where(Correction.text.is_(None), Correction.id.in_(newest_corrections()))
-    talks = select(Conversation.id, Message.id, Conversation.id, Conversation.deleted_at)
-    talks = talks.join(Message, Message.conversation_id == Conversation.id).where(Conversation.deleted_at.is_not(None))
-    rated = list(_about(session, thumbs, message_ids))
+    deleted = select(Conversation.id, Conversation.deleted_at).where(Conversation.deleted_at.is_not(None))
+    gone = dict(session.execute(deleted).tuples().all())
+    talks = select(Message.conversation_id, Message.id)
+    rated = list(_about(session, thumbs, message_ids, wanted))
     values = rating_values(session, [row.id for row in rated])
     found = [Withdrawal("rating", *(*row, values.get(row.id, ()))) for row in rated]
-    found += [Withdrawal("correction", *row) for row in _about(session, texts, message_ids)]
-    return found + [Withdrawal("conversation", *row) for row in _about(session, talks, message_ids)]
+    found += [Withdrawal("correction", *row) for row in _about(session, texts, message_ids, wanted)]
+    if message_ids is not None:
+        told = rows_of(session, talks, Message.id, message_ids)
+    else:
+        told = rows_of(session, talks.where(wanted), Message.conversation_id, list(gone))
+    return found + [Withdrawal("conversation", key, reply, key, at) for key, reply in told if (at := gone.get(key))]
 
 
-def _about(session: Session, query: Any, message_ids: Sequence[str] | None) -> Iterable[Any]:
+def _about(
+    session: Session, query: Any, message_ids: Sequence[str] | None, wanted: ColumnElement[bool]
+) -> Iterable[Any]:
     if message_ids is not None:
         return rows_of(session, query, Message.id, message_ids)
-    learned = select(TrainingPair.id).where(TrainingPair.message_id == Message.id, TrainingPair.split.in_(LEARNED))
-    return session.execute(query.where(learned.exists()))
+    return session.execute(query.where(wanted))
+
+
+def _was_learned() -> ColumnElement[bool]:
+    pair = select(TrainingPair.id).where(TrainingPair.message_id == Message.id, TrainingPair.split.in_(LEARNED))
+    return pair.exists()
 
 
 def _seen_by(session: Session, taken_back: Sequence[Withdrawal]) -> Iterable[tuple[Withdrawal, set[int]]]:

@@ -115,7 +115,7 @@ class Message(Base):
     role: Mapped[str]
     content: Mapped[str] = mapped_column(Text)
     status: Mapped[str] = mapped_column(default="complete", index=True)
-    finish: Mapped[str | None]
+    finish: Mapped[str | None] = mapped_column(index=True)
     correction_shown: Mapped[bool] = mapped_column(default=False)  # its correction stands in its place, for all to see
     created_at: Mapped[datetime] = mapped_column(default=now)
 
@@ -129,8 +129,9 @@ class Reply(Base):
     """
 
     __tablename__ = "replies"
+    __table_args__ = (Index("ix_replies_version_heartbeat_at", "version", "heartbeat_at"),)
     message_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), primary_key=True)
-    version: Mapped[int] = mapped_column(ForeignKey("model_versions.number"), index=True)
+    version: Mapped[int] = mapped_column(ForeignKey("model_versions.number"))
     sampling: Mapped[dict[str, Any]]
     prompt: Mapped[list[Any]]
     continues_id: Mapped[str | None] = mapped_column(ForeignKey("messages.id"))

@@ -27,6 +27,7 @@ from feedback.reviews import Reviews
 from feedback.revocation import Revocations
 from feedback.runs import Runs
 from feedback.schema import LOCAL, Person
+from feedback.seen import Seen
 from feedback.tally import Tallies
 from feedback.turns import Turns
 
@@ -52,6 +53,7 @@ class Store(
     Pruning,
     Lineage,
     Revocations,
+    Seen,
     Exchange,
 ):
     """The record of one data dir (or one database)."""

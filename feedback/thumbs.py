@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, exists, func, or_, select
-from sqlalchemy.orm import aliased
+from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
+from sqlalchemy.orm import Session, aliased
 
 from feedback.messages import find
 from feedback.records import Earned
@@ -39,8 +39,12 @@ class Thumbs(Sessions):
     def version_thumbs(self) -> dict[int, Earned]:
         """Map each version with thumbs to what it earned in all the time it served."""
         with self.reading() as session:
-            found = _witnesses(session.execute(_thumbs()))
-            return {number: earned(witnesses) for number, witnesses in sorted(found.items())}
+            return _earned(session, Rating.version.is_not(None))
+
+    def version_earned(self, number: int) -> Earned:
+        """Return what one version earned; nothing if there are no thumbs."""
+        with self.reading() as session:
+            return _earned(session, Rating.version == number).get(number, earned(()))
 
     def trial_thumbs(self, trial_id: int) -> dict[int, list[Witness]]:
         """Map candidate and opponent of a trial to their conversations with thumbs. Raises NotFound.
@@ -57,10 +61,35 @@ class Thumbs(Sessions):
 
 def earned(witnesses: Sequence[Witness]) -> Earned:
     """Sum up what a version's conversations say."""
-    n, total = len(witnesses), sum(one.share for one in witnesses)
-    low, high = wilson(total, n)
     up, down = sum(one.up for one in witnesses), sum(one.down for one in witnesses)
-    return Earned(up, down, n, total / n if n else None, low, high)
+    return _summed(up, down, len(witnesses), sum(one.share for one in witnesses))
+
+
+def _summed(up: int, down: int, conversations: int, shares: float) -> Earned:
+    low, high = wilson(shares, conversations)
+    return Earned(up, down, conversations, shares / conversations if conversations else None, low, high)
+
+
+def _earned(session: Session, of: ColumnElement[bool]) -> dict[int, Earned]:
+    """Sum up by version in the database, off the thumbs alone: there may be hundreds of thousands."""
+    up, down = (func.sum(case((Rating.value == value, 1), else_=0)) for value in (1, -1))
+    gone = select(Conversation.id).where(Conversation.deleted_at.is_not(None))
+    each = select(Rating.version, up.label("up"), down.label("down"))
+    each = each.where(of, Rating.value != 0, Rating.conversation_id.not_in(gone), ~_picked())
+    one = each.group_by(Rating.version, Rating.conversation_id).subquery()
+    share = func.sum(one.c.up * 1.0 / (one.c.up + one.c.down))
+    told = select(one.c.version, func.sum(one.c.up), func.sum(one.c.down), func.count(), share)
+    rows = session.execute(told.group_by(one.c.version).order_by(one.c.version))
+    return {version: _summed(up, down, n, float(shares)) for version, up, down, n, shares in rows}
+
+
+def _picked() -> ColumnElement[bool]:
+    """Hold for a thumb that was asked for because of what the reply says."""
+    return exists().where(
+        AskedReply.message_id == Rating.message_id,
+        AskedReply.why != "random",
+        AskedReply.created_at <= Rating.created_at,
+    )
 
 
 def _thumbs() -> Any:
@@ -68,12 +97,7 @@ def _thumbs() -> Any:
     rows = select(Reply.version, Message.conversation_id, Rating.value, func.count()).select_from(Rating)
     rows = rows.join(Message, Message.id == Rating.message_id).join(Reply, Reply.message_id == Message.id)
     rows = rows.join(Conversation, Conversation.id == Message.conversation_id)
-    picked = exists().where(
-        AskedReply.message_id == Rating.message_id,
-        AskedReply.why != "random",
-        AskedReply.created_at <= Rating.created_at,
-    )
-    rows = rows.where(Rating.value != 0, Conversation.deleted_at.is_(None), ~picked)
+    rows = rows.where(Rating.value != 0, Conversation.deleted_at.is_(None), ~_picked())
     return rows.group_by(Reply.version, Message.conversation_id, Rating.value)
 
 

@@ -32,7 +32,9 @@ def words(text: str) -> list[str]:
 
 def digest(parts: Sequence[str]) -> str:
     """Return 32 hexadecimal digits that tell sequences of texts apart."""
-    joined = "\x00".join(part.replace("\x00", "") for part in parts)
+    joined = "\x00".join(parts)
+    if joined.count("\x00") >= max(len(parts), 1):  # a text holds one itself
+        joined = "\x00".join(part.replace("\x00", "") for part in parts)
     return hashlib.blake2b(joined.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
@@ -61,9 +63,9 @@ def alike(parts: Sequence[Signature], threshold: float) -> NDArray[np.int64]:
     Each part is (n, HASHES): the signatures of one part of every text. Among many that are all alike each is paired
     with the first and with its neighbour, not with all: enough to join them, or to keep one of them.
     """
-    found = [np.empty((0, 2), dtype=np.int64)]
-    if len(parts[0]) < 2:
-        return found[0]
+    many, found = len(parts[0]), list[NDArray[np.int64]]()  # each pair as one number, i * many + j
+    if many < 2:
+        return np.empty((0, 2), dtype=np.int64)
     for start in range(0, HASHES - _BAND + 1, _BAND):
         keys = _keys([part[:, start : start + _BAND] for part in parts])
         order = np.argsort(keys, kind="stable")
@@ -71,12 +73,14 @@ def alike(parts: Sequence[Signature], threshold: float) -> NDArray[np.int64]:
         firsts = np.concatenate([[0], np.where(same, 0, np.arange(1, len(keys)))])
         first_of = order[np.maximum.accumulate(firsts)]
         there = np.flatnonzero(same) + 1
-        found.append(np.stack([first_of[there], order[there]], axis=1))
-        found.append(np.stack([order[there - 1], order[there]], axis=1))
-    candidates = np.unique(np.sort(np.concatenate(found), axis=1), axis=0)
-    close = [candidates[start : start + _CHUNK] for start in range(0, len(candidates), _CHUNK)]
-    kept = [some[_similar(parts, some, threshold)] for some in close]
-    return np.concatenate(kept) if kept else found[0]
+        joined = [(other, order[there]) for other in (first_of[there], order[there - 1])]
+        found.append(np.unique(np.concatenate([np.minimum(a, b) * many + np.maximum(a, b) for a, b in joined])))
+    numbers = np.unique(np.concatenate(found))
+    kept = [np.empty((0, 2), dtype=np.int64)]
+    for start in range(0, len(numbers), _CHUNK):
+        some = np.stack(np.divmod(numbers[start : start + _CHUNK], many), axis=1)
+        kept.append(some[_similar(parts, some, threshold)])
+    return np.concatenate(kept)
 
 
 def _keys(bands: Sequence[Signature]) -> NDArray[np.uint64]:

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-
-from finetune.alike import HASHES, Signature, digest, signature, words
+from finetune.alike import digest, signature, words
 from finetune.filters import other_language, repeats
 from finetune.model import ChatTemplate, TemplateRefuses
 from finetune.splits import question
 
 _MADE_BY = "1"  # goes up whenever a filter or a signature changes, so that what is kept is not believed any more
+PARTS = 3
+PROMPT, COMPLETION, QUESTION = range(PARTS)
 _TABLE = """CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, tokens INTEGER, repeats INTEGER, foreign_ INTEGER,
     asked TEXT, signatures BLOB) WITHOUT ROWID"""
 
@@ -26,8 +26,7 @@ class Check:
     """What is known of a prompt with a completion.
 
     `tokens`: how long it is, None if the template refuses it. `asked`: the digest of the question, "" for a generic
-    one. `signatures`, one after the other as bytes, are of the whole prompt, of the completion, and of the question:
-    a run holds a check for each text, and three arrays would take twice the memory.
+    one. `signatures`, one after the other as bytes, are of the PARTS: the whole prompt, the completion, the question.
     """
 
     tokens: int | None
@@ -35,24 +34,6 @@ class Check:
     foreign: bool
     asked: str
     signatures: bytes
-
-    @property
-    def prompt(self) -> Signature:
-        """The prompt's signature."""
-        return self._signature(0)
-
-    @property
-    def completion(self) -> Signature:
-        """The completion's signature."""
-        return self._signature(1)
-
-    @property
-    def question(self) -> Signature:
-        """The question's signature."""
-        return self._signature(2)
-
-    def _signature(self, place: int) -> Signature:
-        return np.frombuffer(self.signatures, dtype=np.uint16, count=HASHES, offset=2 * HASHES * place)
 
 
 Text = tuple[tuple[tuple[str, str], ...], str, bool]  # prompt, completion, whether it ends

@@ -1,7 +1,9 @@
 """A run's dataset: what the record teaches, divided into what is trained on, what steers and what is held out."""
 
+import gc
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -25,6 +27,8 @@ from finetune.splits import (
     questions_by_conversation,
     validation_part,
 )
+
+_NAMES = tuple(TrainingPair.__dataclass_fields__)
 
 
 @dataclass(frozen=True)
@@ -64,7 +68,7 @@ class Built:
 def build(store: Store, data: DataSettings, template: ChatTemplate, settings: PairSettings, writes: bool) -> Built:
     """Choose pairs and fix their sides, from the record as it is now; nothing is written but the cache, if at all."""
     cut = now()
-    with checks_in(data.checks_file, template, writes) as checks:
+    with _rarely_collected(), checks_in(data.checks_file, template, writes) as checks:
         chosen = choose(store.feedback(kept=settings.kept_replies), checks, settings, template.context, cut)
     ids = list(dict.fromkeys(p.conversation_id for p in chosen.pairs))
     remembered = [Question(c, d, np.frombuffer(s, dtype=np.uint16)) for c, d, s in store.held_out_prompts()]
@@ -84,6 +88,17 @@ def build(store: Store, data: DataSettings, template: ChatTemplate, settings: Pa
         held_out_questions=[q for q in chosen.questions if assigned[q.conversation_id] == "held_out"],
         cut=cut,
     )
+
+
+@contextmanager
+def _rarely_collected() -> Iterator[None]:
+    """Look for garbage in circles a hundred times less often: millions of texts are kept, and each look goes by all."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 100)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def remember(store: Store, built: Built) -> None:
@@ -116,8 +131,7 @@ def write(sides: Sides, folder: Path) -> None:
         "correction_id": Value("int64"),
         "weight": Value("float64"),
     }
-    names = ["split", *TrainingPair.__dataclass_fields__]
-    features = Features({name: columns.get(name, Value("string")) for name in names})
+    features = Features({name: columns.get(name, Value("string")) for name in ("split", *_NAMES)})
     rows = [_row(pair, side) for side, part in vars(sides).items() for pair in part]
     Dataset.from_list(rows, features=features).save_to_disk(str(folder))
 
@@ -155,4 +169,4 @@ def _sides(pairs: list[TrainingPair], asked: Mapping[str, frozenset[int]], assig
 
 def _row(pair: TrainingPair, side: str) -> dict[str, object]:
     prompt = [{"role": role, "content": content} for role, content in pair.prompt]
-    return {"split": side, **vars(pair), "prompt": prompt}
+    return {"split": side, **{name: getattr(pair, name) for name in _NAMES}, "prompt": prompt}

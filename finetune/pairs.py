@@ -10,14 +10,13 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from feedback.judging import BAD, GOOD, Opinion, opinions, votes
 from feedback.records import Feedback
 from feedback.schema import now
-from finetune.alike import Signature, alike, digest
-from finetune.checks import Check, Checks
+from finetune.alike import alike, digest
+from finetune.checks import COMPLETION, PROMPT, QUESTION, Check, Checks
 from finetune.settings import PairSettings
+from finetune.signatures import Signatures
 from finetune.splits import HELD_OUT_SHARE as HELD_OUT_SHARE
 from finetune.splits import Question
 from finetune.weights import weight
@@ -57,7 +56,7 @@ RATERS = 5  # people who must have rated before a share is all that one of them 
 _BATCH = 256  # texts checked at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class TrainingPair:
     """Prompt messages and the completion to learn, with where they came from.
 
@@ -95,7 +94,8 @@ class _Taken:
     """A pair as far as it got, with what the rules that compare pairs need to know."""
 
     pair: TrainingPair
-    check: Check
+    asked: str  # as in its Check
+    place: int  # of its signatures
     raters: tuple[str, ...]  # who vouches for it; empty for an imported one
     same: str  # digest of prompt and completion
     rule: str = field(default="")  # that rejected it
@@ -129,6 +129,7 @@ def choose(
     """Return what a record teaches; `most_tokens` is the model's context, `at` the instant that ages count to."""
     at = at or now()
     taken: list[_Taken] = []
+    signatures = Signatures()
     counts = Counter(dict.fromkeys(RULES, 0))
     rejected: list[tuple[str, str]] = []
     for feedback, opinion, check in _checked(record, checks, rejected):
@@ -138,10 +139,11 @@ def choose(
         else:
             pair = pair_of(feedback, opinion, settings.half_life_days, at)
             same = digest([*(part for message in pair.prompt for part in message), pair.completion.strip()])
-            taken.append(_Taken(pair, check, _raters(feedback, opinion), same))
+            place = signatures.put(check.signatures)
+            taken.append(_Taken(pair, check.asked, place, _raters(feedback, opinion), same))
     _contradictions(taken)
-    _duplicates([one for one in taken if not one.rule and one.pair.good])
-    _duplicates([one for one in taken if not one.rule and not one.pair.good])
+    _duplicates([one for one in taken if not one.rule and one.pair.good], signatures)
+    _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures)
     _rater_shares([one for one in taken if not one.rule], settings.max_rater_share)
     rejected += [(one.pair.message_id, one.rule) for one in taken if one.rule]
     left = [one for one in taken if not one.rule]
@@ -151,9 +153,7 @@ def choose(
         pairs=[one.pair for one in left],
         counts=dict(counts),
         rejected=rejected,
-        questions=[
-            Question(one.pair.conversation_id, one.check.asked, one.check.question) for one in left if one.check.asked
-        ],
+        questions=_questions(left, signatures),
     )
 
 
@@ -205,23 +205,23 @@ def _raters(feedback: Feedback, opinion: Opinion) -> tuple[str, ...]:
 def _contradictions(taken: Sequence[_Taken]) -> None:
     """Reject what was called good and bad in the same words, unless most called it what the pair says."""
     tally: Counter[str] = Counter()
-    signs: dict[str, set[bool]] = {}
     for one in taken:
         tally[one.same] += 1 if one.pair.good else -1
-        signs.setdefault(one.same, set()).add(one.pair.good)
+    both = {one.same for one in taken if one.pair.good} & {one.same for one in taken if not one.pair.good}
     for one in taken:
         outweighs = tally[one.same] > 0 if one.pair.good else tally[one.same] < 0
-        if len(signs[one.same]) == 2 and not outweighs:
+        if one.same in both and not outweighs:
             one.rule = "contradiction"
 
 
-def _duplicates(taken: Sequence[_Taken]) -> None:
+def _duplicates(taken: Sequence[_Taken], signatures: Signatures) -> None:
     """Reject pairs that nearly repeat another one's prompt and text: the strongest kind stays, of equals the oldest."""
     strength = {kind: place for place, kind in enumerate((*GOOD, *BAD))}
     ordered = sorted(taken, key=lambda one: strength[one.pair.kind])
     if len(ordered) < 2:
         return
-    links = alike([_stacked(o.check.prompt for o in ordered), _stacked(o.check.completion for o in ordered)], ALIKE)
+    places = [one.place for one in ordered]
+    links = alike([signatures.of(places, part) for part in (PROMPT, COMPLETION)], ALIKE)
     for first, second in sorted(links.tolist(), key=lambda link: (link[1], link[0])):
         kept, other = ordered[first], ordered[second]
         if not kept.rule and _last_said(kept.pair) == _last_said(other.pair):
@@ -260,5 +260,8 @@ def _most_each(sizes: Sequence[int], others: int, share: float) -> int:
     return most
 
 
-def _stacked(signatures: Iterable[Signature]) -> Signature:
-    return np.stack(list(signatures))
+def _questions(taken: Sequence[_Taken], signatures: Signatures) -> list[Question]:
+    """Tell what conversations ask, each once."""
+    asked = {(one.pair.conversation_id, one.asked): one.place for one in taken if one.asked}
+    found = signatures.of(list(asked.values()), QUESTION)
+    return [Question(*key, signature) for key, signature in zip(asked, found, strict=True)]

@@ -11,6 +11,7 @@ from finetune.moments import last_moment, next_moment, on_the_wall, within
 from finetune.settings import ScheduleSettings
 
 LATE = timedelta(minutes=10)  # after a cron expression's moment; a machine that slept through it waits for the next
+MOST_COUNTED = 1000  # the page asks every few seconds
 _UNKNOWN = Machine()
 NOTHING_GOOD = "Nothing to learn from yet: correct a reply or give one a thumb up."
 
@@ -26,7 +27,8 @@ class RecordNow:
     `new` replies with usable thumbs, choices and corrections came since the newest version learned, the first of them
     at `first_new_at`; the newest run began at `last_run_at`. `good`: the record calls any text good at all. What people
     dislike says what to avoid; without a word on what to say instead there is nothing to make likelier. `on_trial` is
-    the version that a trial is about: until that has ended, what the next one must beat is not known.
+    the version that a trial is about: until that has ended, what the next one must beat is not known. `more`: there
+    may be more than `new`, of which nobody needs to know how many.
     """
 
     new: int
@@ -35,6 +37,12 @@ class RecordNow:
     running: bool = False
     good: bool = True
     on_trial: int | None = None
+    more: bool = False
+
+    @property
+    def said(self) -> str:
+        """How many are new, in words."""
+        return f"{self.new} or more" if self.more else str(self.new)
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ def enough(record: RecordNow, settings: ScheduleSettings) -> Due:
     wanted = settings.retrain_min_ratings
     if record.new >= wanted and not record.good:
         return Due(False, NOTHING_GOOD)
-    return Due(record.new >= wanted, f"{record.new} of {wanted} new thumbs and corrections to learn from.")
+    return Due(record.new >= wanted, f"{record.said} of {wanted} new thumbs and corrections to learn from.")
 
 
 def due(now: datetime, record: RecordNow, settings: ScheduleSettings, machine: Machine = _UNKNOWN) -> Due:
@@ -74,7 +82,7 @@ def due(now: datetime, record: RecordNow, settings: ScheduleSettings, machine: M
     if now < next_at:
         return Due(False, f"Enough new feedback; the next run starts in {_spoken(next_at - now)}.")
     wait = _wait_for_moment(now, record, settings) or hindrance(now, settings, machine)
-    return Due(False, wait) if wait else Due(True, f"{record.new} new thumbs and corrections, and the time has come.")
+    return Due(False, wait) if wait else Due(True, f"{record.said} new thumbs and corrections, and the time has come.")
 
 
 def hindrance(now: datetime, settings: ScheduleSettings, machine: Machine) -> str:
@@ -100,11 +108,13 @@ def _wait_for_moment(now: datetime, record: RecordNow, settings: ScheduleSetting
     return f"Enough new feedback; the next run starts{when} ({settings.retrain_cron})."
 
 
-def record_now(store: Store) -> RecordNow:
-    """Read what `due` needs."""
+def record_now(store: Store, wanted: int = 0) -> RecordNow:
+    """Read what `due` needs; what is new is counted up to `wanted`, and to MOST_COUNTED at least."""
     new: list[datetime] = []
-    good = False
+    good, more, most = False, False, max(wanted, MOST_COUNTED)
     for feedback in store.opinions_since(store.learned_until()):
+        if more := len(new) == most:
+            break
         told = opinions(feedback)
         if any(opinion.usable for opinion in told):
             new.append(feedback.changed_at)
@@ -117,6 +127,7 @@ def record_now(store: Store) -> RecordNow:
         running=bool(runs) and runs[0].finished_at is None,
         good=good or (bool(new) and has_good(store)),
         on_trial=trial.candidate if trial else None,
+        more=more,
     )
 
 
@@ -128,7 +139,7 @@ def has_good(store: Store) -> bool:
 def require_feedback(store: Store, settings: ScheduleSettings | None) -> None:
     """Raise NotEnough if there is too little new feedback, or (settings None) nothing at all to learn from."""
     if settings is not None:
-        amount = enough(record_now(store), settings)
+        amount = enough(record_now(store, settings.retrain_min_ratings), settings)
         if not amount.due:
             raise NotEnough(amount.reason + " --force does not wait for more.")
     if not has_good(store):

@@ -113,7 +113,8 @@ class Scheduler:
             self._again_at = time.monotonic() + _AGAIN_S
             reason = _taken_up(dead)
         else:
-            answer = due(now(), record_now(self.store), self.schedule, machine_now(self.data, self.schedule))
+            record = record_now(self.store, self.schedule.retrain_min_ratings)
+            answer = due(now(), record, self.schedule, machine_now(self.data, self.schedule))
             if not answer.due:
                 return answer.reason
             reason = answer.reason
@@ -147,7 +148,7 @@ class Scheduler:
         dead = None if self.alive() else dead_run(self.store, self.data)
         if dead is not None:
             return _cut_off(dead, hindrance(now(), self.schedule, machine))
-        return due(now(), record_now(self.store), self.schedule, machine).reason
+        return due(now(), record_now(self.store, self.schedule.retrain_min_ratings), self.schedule, machine).reason
 
 
 def _taken_up(dead: RunLine) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-from finetune.alike import Signature, alike, words
+from finetune.alike import HASHES, Signature, alike, words
 
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 0.15
 VALIDATION_SHARE = 0.1
@@ -28,7 +28,7 @@ fine nice cool wow
 _EMPTY_WORDS = frozenset(_EMPTY.split())
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Question:
     """What a conversation asks, by the digest of its words and their signature."""
 
@@ -51,8 +51,10 @@ def questions_by_conversation(questions: Sequence[Question]) -> dict[str, frozen
     numbers = {digest: n for n, digest in enumerate(dict.fromkeys(q.digest for q in questions))}
     if not numbers:
         return {}
-    first = {q.digest: q.signature for q in reversed(questions)}
-    links = alike([np.stack([first[digest] for digest in numbers])], SAME_QUESTION)
+    signatures = np.empty((len(numbers), HASHES), dtype=np.uint16)
+    for one in reversed(questions):
+        signatures[numbers[one.digest]] = one.signature
+    links = alike([signatures], SAME_QUESTION)
     graph = coo_array((np.ones(len(links), dtype=bool), (links[:, 0], links[:, 1])), shape=(len(numbers),) * 2)
     _, labels = connected_components(graph, directed=False)
     found: dict[str, set[int]] = defaultdict(set)

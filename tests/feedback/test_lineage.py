@@ -1,10 +1,13 @@
 """What feedback reached, and what was taken back after a version saw it."""
 
+from collections import Counter
+
 import pytest
 
 from feedback.errors import NotFound
 from feedback.formats import Incoming, IncomingMessage
 from feedback.frozen import PairRow
+from feedback.messages import current_corrections
 from feedback.schema import Rating, now
 from feedback.store import Store
 from tests.feedback.talk import answer, ask, exchange, say
@@ -294,3 +297,34 @@ def test_a_deleted_conversation_stays_traceable_and_is_listed_once_for_all_its_r
     assert all(r["conversation_deleted"] for r in store.trace(rating=rating_of(store, rated))["ratings"])
     store.undelete(talk)
     assert store.revoked() == []
+
+
+# --- counted
+
+
+def test_what_a_version_saw_is_counted_as_it_is_traced(store: Store) -> None:
+    store.add_base("tiny")
+    up, taken_back, corrected, held, out = (exchange(store) for _ in range(5))
+    for reply in (up, taken_back, held, out):
+        store.rate(reply, 1)
+    store.correct(corrected, "Four.")
+    with store.reading() as session:
+        words = current_corrections(session, [corrected])[corrected].id
+    told = PairRow(corrected, words, "correction", 1.0, "train")
+    pairs = liked(up), liked(taken_back), told, liked(held, "held_out"), liked(out, "validation")
+    version = made(store, freeze(store, *pairs, rejected=((up, "duplicate"), (out, "too_long"))))
+    later = made(store, freeze(store, liked(up)))
+    store.rate(taken_back, 0)
+    store.correct(corrected, "It depends.")  # replaced, not taken back
+    store.delete(store.conversation_of(held))
+    saw = store.version_saw(version)
+    assert list(saw.sides.items()) == [("train", 3), ("held_out", 1), ("validation", 1), ("rejected", 2)]
+    assert (saw.kinds.most_common(), saw.revoked) == ([("thumb_up", 4), ("correction", 1)], 2)
+    for number in (version, later):
+        saw, traced = store.version_saw(number), store.trace(version=number)["pairs"]
+        assert saw.sides == Counter(pair["split"] for pair in traced)
+        assert saw.kinds == Counter(pair["kind"] for pair in traced if pair["kind"])
+        assert saw.revoked == sum(bool(pair["revoked"]) for pair in traced if pair["kind"])
+    assert store.version_saw(0).sides == {}
+    with pytest.raises(NotFound, match="modelversion 9"):
+        store.version_saw(9)

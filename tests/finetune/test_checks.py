@@ -1,6 +1,5 @@
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from finetune import checks as checking
@@ -36,15 +35,7 @@ def test_what_was_checked_is_not_checked_again(template, tmp_path: Path, counted
     with checks_in(tmp_path / "checks.db", template, writes=True) as checks:
         again = checks.of([*TEXTS, ((("user", "new"),), "new", True)])
     assert counted[5:] == ["new"]
-    for one, other in zip(first, again, strict=False):
-        assert (one.tokens, one.repeats, one.foreign, one.asked) == (
-            other.tokens,
-            other.repeats,
-            other.foreign,
-            other.asked,
-        )
-        for name in ("prompt", "completion", "question"):
-            assert np.array_equal(getattr(one, name), getattr(other, name))
+    assert again[: len(first)] == first
 
 
 def test_what_is_not_asked_for_any_more_is_forgotten(template, tmp_path: Path, counted: list[str]) -> None:

@@ -58,3 +58,17 @@ def test_thumbs_down_count_as_soon_as_anything_was_called_good(store: Store) -> 
     thumb(store, "good", 1)
     assert (record_now(store).new, record_now(store).good) == (11, True)
     require_feedback(store, SIX)
+
+
+def test_of_much_that_is_new_no_more_is_counted_than_is_wanted(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("finetune.schedule.MOST_COUNTED", 3)
+    for n in range(3):
+        thumb(store, f"good {n}", 1)
+    assert (record_now(store).new, record_now(store).more) == (3, False)
+    first = record_now(store).first_new_at
+    for n in range(3):
+        thumb(store, f"bad {n}", -1)
+    found = record_now(store)
+    assert (found.new, found.more, found.good, found.first_new_at) == (3, True, True, first)
+    assert "3 or more new thumbs" in due(NOW, found, SIX.model_copy(update={"retrain_min_ratings": 1})).reason
+    assert (record_now(store, wanted=5).new, record_now(store, wanted=6).more) == (5, False)

@@ -96,9 +96,15 @@ def upgrade() -> None:
     )
     for column in ("status", "created_at"):
         op.create_index(op.f(f"ix_messages_role_{column}"), "messages", ["role", column])
+    op.create_index(op.f("ix_messages_finish"), "messages", ["finish"])
+    op.create_index(op.f("ix_replies_version_heartbeat_at"), "replies", ["version", "heartbeat_at"])
+    op.drop_index(op.f("ix_replies_version"), "replies")
 
 
 def downgrade() -> None:
+    op.create_index(op.f("ix_replies_version"), "replies", ["version"])
+    op.drop_index(op.f("ix_replies_version_heartbeat_at"), "replies")
+    op.drop_index(op.f("ix_messages_finish"), "messages")
     for column in ("created_at", "status"):
         op.drop_index(op.f(f"ix_messages_role_{column}"), "messages")
     for column in ("version", "persona", "conversation_id"):
