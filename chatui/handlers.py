@@ -252,12 +252,12 @@ class Handlers:
     def tick(self, request: gr.Request) -> Parts:
         """Look for changes that this tab has not been sent: from another tab, a run, the command line."""
         session = request.session_hash or ""
-        look = self.tabs.get(session)
+        look, done = self.tabs.get(session), self.tabs.done(session)
         chat, rest = self.parts(look, tail=False), (self.views.pill(), self.learning.now(fresh=False))
         if self.tabs.is_followed(session):
             chat = (SKIP, SKIP, SKIP, chat[3])  # the handler that follows the reply sends these
-        if self.tabs.get(session) != look:
-            return (SKIP,) * (len(chat) + len(rest))  # the tab has moved on meanwhile
+        if self.tabs.get(session) != look or self.tabs.done(session) != done:
+            return (SKIP,) * (len(chat) + len(rest))  # the tab has moved on meanwhile, or shows a newer thumb
         if not self.tabs.is_news(session, _mark(chat[1], chat[3], *rest)):
             return (SKIP,) * (len(chat) + len(rest))
         return (*chat, *rest)
@@ -312,7 +312,9 @@ class Handlers:
 
         The page shows no error of an event that is not queued, and must give back what somebody typed.
         """
-        return self.beside(request, problem_of(self.ask(verb), *args))
+        problem = problem_of(self.ask(verb), *args)
+        self.tabs.did(request.session_hash or "")
+        return self.beside(request, problem)
 
     async def _tail(self, request: gr.Request, look: Look) -> AsyncIterator[Parts]:
         """Send the conversation, then the growing reply until it ends or the tab moves on."""

@@ -33,6 +33,7 @@ class Tabs:
         self._looks: OrderedDict[str, Look] = OrderedDict()
         self._marks: dict[str, str] = {}
         self._followed: Counter[str] = Counter()
+        self._done: Counter[str] = Counter()
 
     def get(self, session: str) -> Look:
         """Return what a tab looks at."""
@@ -92,9 +93,19 @@ class Tabs:
         self._marks[session] = mark
         return news
 
+    def did(self, session: str) -> None:
+        """Remember that something was done to the conversation this tab shows."""
+        self._done[session] += 1
+
+    def done(self, session: str) -> int:
+        """Count what was done; what was drawn while this grew may be older than what the tab shows by now."""
+        return self._done[session]
+
     def _set(self, session: str, look: Look) -> Look:
         self._looks[session] = look
         self._looks.move_to_end(session)
         while len(self._looks) > _MOST_TABS:
-            self._marks.pop(self._looks.popitem(last=False)[0], None)
+            forgotten = self._looks.popitem(last=False)[0]
+            self._marks.pop(forgotten, None)
+            self._done.pop(forgotten, None)
         return look

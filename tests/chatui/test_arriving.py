@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from types import SimpleNamespace
 
+import pytest
+
 from chatui.engine.protocol import Sampling
-from chatui.handlers import Handlers
+from chatui.handlers import SKIP, Handlers
 from chatui.replies import Replies
 from chatui.temporary import TemporaryChats
 from chatui.views import Views
@@ -67,3 +69,19 @@ def test_a_view_that_the_tab_has_left_is_not_drawn_over_the_next(store: Store) -
         return [parts async for parts in handlers._tail(tab(), left)]
 
     assert all("conv" not in parts[1] for parts in asyncio.run(visit()))
+
+
+def test_what_was_drawn_before_a_thumb_does_not_come_after_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = handlers_of(store)
+    asyncio.run(last(handlers.send("hello", False, tab())))
+    reply = next(m for m in store.history(store.conversations()[0].id) if m.role == "assistant")
+    pill = handlers.views.pill
+
+    def rated_meanwhile() -> dict:
+        handlers.rate(tab(), SimpleNamespace(_data={"id": reply.id, "value": -1}))
+        return pill()
+
+    monkeypatch.setattr(handlers.views, "pill", rated_meanwhile)
+    assert all(part == SKIP for part in handlers.tick(tab()))
+    monkeypatch.setattr(handlers.views, "pill", pill)
+    assert [m["rating"] for m in handlers.tick(tab())[1]["msgs"]] == [0, -1]
