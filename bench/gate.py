@@ -127,8 +127,8 @@ def _thumbed(loaded: Loaded, prompts: Sequence[str]) -> Iterator[dict[str, Any]]
     ends, filler = loaded.template.end_ids, min(loaded.template.end_ids)
     rows = [loaded.template.prompt([("user", prompt)]) for prompt in prompts]
     width = max(map(len, rows))
-    ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows])
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+    ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows], device=loaded.device)
+    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=loaded.device)
     how = {"do_sample": True, "temperature": 0.9, "top_p": 0.95, "max_new_tokens": _THUMB_TOKENS}
     with torch.inference_mode():
         out = loaded.model.generate(ids, attention_mask=mask, pad_token_id=filler, **how)[:, width:].tolist()

@@ -3,7 +3,8 @@
 `make bench-learn`, or `bench/learn.py [--contest facts,tastes,thumbs] [--who rapport,plain,...] [--seeds 1,2,3]
 [--json FILE]`. Each contestant is given the same feedback and learns in a process of its own; one scorer asks them all.
 With --json every row is written as soon as it is known, and a row that is in the file already is not measured again.
-`--retrain "--epochs 3"` gives Rapport other settings; its rows then bear them. docs/bench.md describes the method.
+`--retrain "--epochs 3"` gives Rapport other settings; its rows then bear them. `--gpu` lets all learn on the GPU: what
+they learn is known in minutes, and minutes and memory say nothing of a CPU's. docs/bench.md describes the method.
 """
 
 import argparse
@@ -19,7 +20,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all learn on the CPU, where memory is one thing
+if "--gpu" not in sys.argv:  # before torch looks for one
+    os.environ["CUDA_VISIBLE_DEVICES"] = ""  # all learn on the CPU, where memory is one thing
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -272,6 +274,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--retrain", default="", help="options of `python -m finetune retrain` for Rapport's rows")
     parser.add_argument("--json", type=Path, help="file of rows; those in it already are not measured again")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--gpu", action="store_true", help="learn on the GPU; memory is the main memory's then")
     # For tests and tries: another folder than the starter's, fewer passes, facts and thumbs.
     parser.add_argument("--model", type=Path, help=argparse.SUPPRESS)
     for name, default in (("epochs", None), ("facts", FACTS), ("thumbs", THUMBS)):

@@ -28,7 +28,8 @@ class Rows:
         """Take a row in, and write all of them down."""
         self.all.append(row)
         if self.file:
-            about = machine.facts(torch.device("cpu"), self.threads)
+            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+            about = machine.facts(device, self.threads)
             partial = self.file.with_name(self.file.name + ".partial")
             partial.write_text(json.dumps({"machine": about, "rows": self.all}, indent=1), encoding="utf-8")
             partial.replace(self.file)

@@ -1,7 +1,7 @@
 """One scorer for whoever tuned a model: it is given a plain transformers model and looks only at what that does.
 
-Nothing here comes from `finetune`, so that no contestant is marked by its own measures. Weights are float32 and are
-scored on the CPU; losses are in nats.
+Nothing here comes from `finetune`, so that no contestant is marked by its own measures. Weights are float32, scored on
+a GPU where the bench may use one and else on the CPU; losses are in nats.
 """
 
 import itertools
@@ -50,7 +50,8 @@ class Scorer:
     """A model and its tokenizer, to be asked and measured."""
 
     def __init__(self, model: Any, tokenizer: Any, batch: int = 16):
-        self.model, self.tokenizer, self.batch = model.eval(), tokenizer, batch
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.model, self.tokenizer, self.batch = model.to(self.device).eval(), tokenizer, batch
         configured = model.generation_config.eos_token_id
         ends = [configured] if isinstance(configured, int) else configured or []
         self.end_ids = {*ends, tokenizer.eos_token_id} - {None}
@@ -98,8 +99,8 @@ class Scorer:
 
     def _write(self, rows: Sequence[list[int]], new_tokens: int, temperature: float) -> list[tuple[str, bool]]:
         width, filler = max(map(len, rows)), self.tokenizer.eos_token_id
-        ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows])
-        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows])
+        ids = torch.tensor([[filler] * (width - len(row)) + row for row in rows], device=self.device)
+        mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=self.device)
         how = {"do_sample": True, "temperature": temperature, "top_p": 1.0, "top_k": 0}
         with torch.inference_mode():
             written = self.model.generate(
@@ -120,8 +121,8 @@ class Scorer:
     def _losses(self, rows: Sequence[tuple[list[int], list[int]]]) -> list[float]:
         width, filler = max(len(before) + len(reply) for before, reply in rows), self.tokenizer.eos_token_id
         joined = [before + reply for before, reply in rows]
-        ids = torch.tensor([row + [filler] * (width - len(row)) for row in joined])
-        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in joined])
+        ids = torch.tensor([row + [filler] * (width - len(row)) for row in joined], device=self.device)
+        mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row in joined], device=self.device)
         first = min(len(before) for before, _ in rows)
         with torch.inference_mode():
             logits = self.model(
@@ -130,7 +131,7 @@ class Scorer:
         found = []
         for row, (before, reply) in zip(logits, rows, strict=True):
             start = len(before) - first
-            wanted = torch.tensor(reply)
+            wanted = torch.tensor(reply, device=self.device)
             found.append(float(torch.nn.functional.cross_entropy(row[start : start + len(reply)].float(), wanted)))
         return found
 
