@@ -69,11 +69,13 @@ def pick(logits: Tensor, pickers: Sequence[Picker]) -> list[int | None]:
     for row, picker in zip(scores, pickers, strict=True):
         picker.penalise(row)
     best, tokens = scores.max(-1)
-    usable = torch.isfinite(best).tolist()
-    picked: list[int | None] = [token if ok else None for token, ok in zip(tokens.tolist(), usable, strict=True)]
-    drawn = [n for n, picker in enumerate(pickers) if usable[n] and picker.sampling.temperature > 0]
+    # Told in one number each: what a GPU is asked for is waited for.
+    told = torch.where(torch.isfinite(best), tokens, -1).tolist()
+    picked: list[int | None] = [None if token < 0 else token for token in told]
+    drawn = [n for n, picker in enumerate(pickers) if picked[n] is not None and picker.sampling.temperature > 0]
     if drawn:
-        for n, token in zip(drawn, _draw(scores[drawn], [pickers[n] for n in drawn]), strict=True):
+        some = scores if len(drawn) == len(pickers) else scores[drawn]
+        for n, token in zip(drawn, _draw(some, [pickers[n] for n in drawn]), strict=True):
             picked[n] = token
     return picked
 
@@ -84,9 +86,10 @@ def _draw(scores: Tensor, pickers: Sequence[Picker]) -> list[int]:
     values, places = scores.topk(most)
     heat = torch.tensor([p.sampling.temperature for p in pickers], device=scores.device)[:, None]
     # As a difference to the best: a temperature near zero then makes small numbers, not infinite ones.
-    values = (values - values[:, :1]) / heat
-    whole = ((scores - scores.max(-1, keepdim=True).values) / heat).exp().sum(-1)
-    values, places, masses = values.double().cpu(), places.cpu(), whole.tolist()
+    best = values[:, :1]
+    values = (values - best) / heat
+    masses = [] if all(p.sampling.top_k for p in pickers) else ((scores - best) / heat).exp().sum(-1).tolist()
+    values, places = values.cpu().double(), places.cpu()
     tokens = []
     for row, picker in enumerate(pickers):
         top_k, top_p = picker.sampling.top_k, picker.sampling.top_p
