@@ -6,35 +6,23 @@ looked at too, and a graph goes with the slabs it writes to. What is new, or rea
 """
 
 import logging
-import threading
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from chatui.engine.exam import Network
 from chatui.engine.memory import Piece, Slab, StaticPiece, seat_for
+from chatui.engine.recorder import Compute, CudaRecorder, Recorder
 
 log = logging.getLogger("rapport.engine")
 _MOST = 24  # graphs of a network; each holds the logits of its step, some MB at most
 _REMEMBERED = 64  # kinds of steps that came up once; the second time they are recorded
-_WARM_UPS = 2  # libraries take their workspaces and choose their kernels before anything is recorded
-_one_records = threading.Lock()  # a version may sit its exam while another writes
-_broken: list[torch.cuda.CUDAGraph] = []  # the allocators may still ask a graph whose recording failed
 
-Compute = Callable[[], Tensor]
 Kind = tuple[tuple["weakref.ref[Slab]", int, int], ...]  # of each piece: slab, seats, places looked at
-
-
-class Recorder(Protocol):
-    """Records what a function computes, to be computed again from what then stands in the same tensors."""
-
-    def __call__(self, compute: Compute) -> Compute:
-        """Call `compute` at least once; return what computes the same again, into the same memory."""
 
 
 class Step:
@@ -131,6 +119,7 @@ class Graphed:
             self._graphs.clear()
             return None
         self._graphs[kind] = step, replay
+        self._once.remove(kind)  # once let go of, it has to come up twice again: recording costs five steps
         self._watch(pieces)
         return found
 
@@ -151,64 +140,9 @@ def _seats(piece: Piece) -> int:
     return min(piece.slab.seats, 1 << (piece.count - 1).bit_length())
 
 
-class CudaRecorder:
-    """Records CUDA graphs of one network, which lie in the same memory: no two are ever replayed at once."""
-
-    def __init__(self, device: torch.device):
-        """Record on a stream of its own, as CUDA demands."""
-        self._device = device
-        self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
-        self._alive: weakref.WeakSet[_Recording] = weakref.WeakSet()
-
-    def __call__(self, compute: Compute) -> Compute:
-        """Return what computes the same again on the stream of who calls it. Raises whatever CUDA finds wrong."""
-        now = torch.cuda.current_stream(self._device)
-        with _one_records:
-            self._stream.wait_stream(now)
-            try:
-                with torch.cuda.stream(self._stream):
-                    for _ in range(_WARM_UPS):
-                        compute()
-                    recording = self._recorded(compute)
-            finally:
-                now.wait_stream(self._stream)
-        self._alive.add(recording)
-        return recording.replay
-
-    def _recorded(self, compute: Compute) -> "_Recording":
-        # Memory that the last graph has let go of is not taken up again under the same name.
-        neighbour = next(iter(self._alive), None)
-        pool = neighbour.graph.pool() if neighbour else torch.cuda.graph_pool_handle()
-        graph = torch.cuda.CUDAGraph()
-        # Another thread may load a version meanwhile: only what this one does counts.
-        graph.capture_begin(pool, capture_error_mode="thread_local")
-        try:
-            out = compute()
-            graph.capture_end()
-        except BaseException:
-            self._give_up(graph, pool)
-            raise
-        return _Recording(graph, out)
-
-    def _give_up(self, graph: torch.cuda.CUDAGraph, pool: Any) -> None:
-        """End a recording that failed, so that its stream and the allocator go on as before."""
-        _broken.append(graph)
-        with suppress(Exception):  # it says again that it failed
-            graph.capture_end()
-        with suppress(Exception):  # what PyTorch leaves out when its own end fails; private, and needed there alone
-            torch._C._cuda_endAllocateToPool(self._device.index, pool)
-            torch._C._cuda_releasePool(self._device.index, pool)
-
-
-class _Recording:
-    """A CUDA graph and where its result lies."""
-
-    def __init__(self, graph: torch.cuda.CUDAGraph, out: Tensor):
-        self.graph, self._out = graph, out
-
-    def replay(self) -> Tensor:
-        self.graph.replay()
-        return self._out
+def recordable(model: Any) -> bool:
+    """Tell whether a model that `decoder.fits` turns a token by its place alone, not by how long its neighbours are."""
+    return getattr(model.model.rotary_emb, "rope_type", "default") not in ("dynamic", "longrope")
 
 
 def graphed(network: Network) -> Graphed:
