@@ -146,6 +146,7 @@ class Decoder:
         `at` names the tokens whose successors are asked for, counted through the rows.
         """
         positions, size = torch.cat([piece.positions for piece in pieces]), self.shape.size
+        ids, at = ids.to(self.shape.device), at.to(self.shape.device)
         x = self.embedding[ids.flatten()]
         cos, sin = self.rotary(x[None], positions)
         x = x.to(self.stream)

@@ -65,7 +65,10 @@ class Network(Protocol):
         """Bytes that its weights take."""
 
     def logits(self, ids: Tensor, pieces: Sequence[Piece], at: Tensor) -> Tensor:
-        """Read ids (rows, tokens) into the pieces' seats; return (len(at), vocabulary), see `Decoder.logits`."""
+        """Read ids (rows, tokens) into the pieces' seats; return (len(at), vocabulary), see `Decoder.logits`.
+
+        `ids` and `at` may lie in the host's memory; where a row reads one token, `at` names every row, in order.
+        """
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 
 from chatui.engine.decoder import Decoder, fits
 from chatui.engine.exam import Exam, Network
+from chatui.engine.graphs import graphed, recordable
 from chatui.engine.kernels import PACKS, measured
 from chatui.engine.stock import Stock
 from chatui.needs import LoadedVersion
@@ -51,6 +52,8 @@ def _ways(loaded: LoadedVersion, form: str) -> Iterator[Callable[[], Network]]:
     model = loaded.model
     if fits(model):
         for name in _forms(loaded, form):
+            if loaded.device.type == "cuda" and recordable(model):
+                yield lambda name=name: graphed(Decoder(model, name, loaded.low_rank))  # type: ignore[misc]
             yield lambda name=name: Decoder(model, name, loaded.low_rank)  # type: ignore[misc]
     yield lambda: Stock(model)
 

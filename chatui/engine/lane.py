@@ -153,10 +153,11 @@ class BatchLane:
         some = self._next_to_read(shelf)
         ends = [min(len(row.ids), row.read + self._chunk) for row in some]
         width = max(end - row.read for row, end in zip(some, ends, strict=True))
-        for row, logits in self._compute([(shelf, shelf.ready, len(some))], width):
-            row.read = min(len(row.ids), row.read + self._chunk)
-            if row.read == len(row.ids):
-                self._picked([row], logits[None])
+        for rows, logits in self._compute([(shelf, shelf.ready, len(some))], width):
+            for row in rows:
+                row.read = min(len(row.ids), row.read + self._chunk)
+            if rows[0].read == len(rows[0].ids):  # as all of them have, where there are several
+                self._picked(rows, logits)
         while shelf.ready < len(shelf.rows) and shelf.rows[shelf.ready].read >= shelf.rows[shelf.ready].prompt:
             shelf.ready += 1
         self._let_go()
@@ -175,22 +176,24 @@ class BatchLane:
         batch = [(shelf, 0, shelf.ready) for shelf in self._shelves if shelf.ready]
         if not batch:
             return
-        found = self._compute(batch, 1)
-        for row, _ in found:
-            row.read += 1
-        if found:
-            self._picked([row for row, _ in found], torch.stack([logits for _, logits in found]))
+        for rows, logits in self._compute(batch, 1):
+            for row in rows:
+                row.read += 1
+            self._picked(rows, logits)
         self._let_go()
 
     def _picked(self, rows: Sequence[Row], logits: Tensor) -> None:
         for row, token in zip(rows, pick(logits, [row.picker for row in rows]), strict=True):
             row.fail(BROKEN) if token is None else row.take(token, self.ends)
 
-    def _compute(self, batch: Batch, width: int) -> list[tuple[Row, Tensor]]:
-        """Return the logits after what each reply reads in this step; where that fails, find out whose fault it is."""
+    def _compute(self, batch: Batch, width: int) -> list[tuple[list[Row], Tensor]]:
+        """Return replies and the logits (replies, vocabulary) after what each reads in this step.
+
+        All are found together; where that fails each is computed alone, to find out whose fault it is.
+        """
         rows = [row for shelf, first, seats in batch for row in shelf.rows[first : first + seats]]
         try:
-            return list(zip(rows, self._logits(batch, rows, width), strict=True))
+            return [(rows, self._logits(batch, rows, width))]
         # Out of memory, or anything a stranger's model may raise: nobody but its cause may end by it.
         except Exception as error:  # noqa: BLE001
             if len(rows) == 1:
@@ -200,10 +203,9 @@ class BatchLane:
             return [found for one in alone for found in self._compute([one], width)]
 
     def _logits(self, batch: Batch, rows: Sequence[Row], width: int) -> Tensor:
-        device = self.network.shape.device
         unread = [row.ids[row.read : row.read + width] for row in rows]
-        ids = torch.tensor([part + [0] * (width - len(part)) for part in unread], device=device)
-        at = torch.tensor([n * width + len(part) - 1 for n, part in enumerate(unread)], device=device)
+        ids = torch.tensor([part + [0] * (width - len(part)) for part in unread])
+        at = torch.tensor([n * width + len(part) - 1 for n, part in enumerate(unread)])
         pieces = [
             Piece(shelf.slab, first, [row.read for row in shelf.rows[first : first + seats]], width)
             for shelf, first, seats in batch

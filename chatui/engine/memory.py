@@ -7,6 +7,7 @@ times infinity would still spoil a neighbour.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -85,17 +86,26 @@ class Piece:
     """
 
     def __init__(self, slab: Slab, first: int, starts: Sequence[int], tokens: int):
-        """Prepare a step of `tokens` tokens for each of the seats from `first` on."""
-        device = slab.shape.device
+        """Prepare a step of `tokens` tokens for each of the seats from `first` on; tensors are made when asked for."""
         self.slab, self.first, self.count, self.tokens = slab, first, len(starts), tokens
+        self.starts = starts
         self.upto = min(max(starts) + tokens, slab.capacity)
-        self.positions = torch.tensor(starts, device=device)[:, None] + torch.arange(tokens, device=device)
-        places = self.positions.clamp(max=slab.capacity - 1)
-        rows = torch.arange(first, first + self.count, device=device)[:, None] * slab.capacity
-        self._places = (rows + places).flatten()
         self._causal = tokens > 1 and not any(starts)  # then every token sees just those before it in this step
         self._even = tokens == 1 and len(set(starts)) == 1  # then every token sees all there is
         self._masks: dict[int, Tensor | None] = {}
+
+    @cached_property
+    def positions(self) -> Tensor:
+        """(seats, tokens): which token of its reply each is."""
+        device = self.slab.shape.device
+        return torch.tensor(self.starts, device=device)[:, None] + torch.arange(self.tokens, device=device)
+
+    @cached_property
+    def _places(self) -> Tensor:
+        """(seats * tokens,): where in the slab each goes."""
+        capacity = self.slab.capacity
+        rows = torch.arange(self.first, self.first + self.count, device=self.positions.device)[:, None] * capacity
+        return (rows + self.positions.clamp(max=capacity - 1)).flatten()
 
     def _mask(self, window: int) -> Tensor | None:
         """(seats, 1, tokens, upto): what each token may look at, its `window` newest; None where no mask is needed."""
@@ -138,6 +148,39 @@ class Piece:
             enable_gqa=True,
         )
         return seen.transpose(1, 2)
+
+
+class StaticPiece(Piece):
+    """The first seats of a slab, one token each, told by a tensor: a graph of this piece can be replayed for others.
+
+    `held` (seats,) on the device is how many tokens each seat holds, -1 for one that only pads the step. It may belong
+    to a reply that still reads its prompt, or will belong to another: a padding token is kept in the last place of its
+    seat, which no reply reaches (the last token a reply writes is never read, and seats are no smaller than replies),
+    and looks at the first, which holds a finite number like every other. `clean` then wipes the last place, so that
+    nothing it held is looked at ever.
+    """
+
+    def __init__(self, slab: Slab, held: Tensor, upto: int):
+        """Let each token look at `upto` places at most; nothing here waits for the device or depends on numbers."""
+        self.slab, self.first, self.count, self.tokens, self.upto = slab, 0, len(held), 1, upto
+        self._padding = held < 0
+        self.positions = held.clamp(min=0)[:, None]
+        self._places = torch.arange(len(held), device=held.device) * slab.capacity + held.remainder(slab.capacity)
+        self._masks = {}
+
+    def _mask(self, window: int) -> Tensor:
+        """Return what each may look at as numbers to add: as a yes or no each layer would turn it into these anew."""
+        mask = self._masks.get(window)
+        if mask is None:
+            hidden = self._visible(window).logical_not()
+            shape, device = self.slab.shape, hidden.device
+            mask = torch.zeros(hidden.shape, dtype=shape.dtype, device=device).masked_fill_(hidden, -torch.inf)
+            self._masks[window] = mask
+        return mask
+
+    def clean(self) -> None:
+        """Wipe what the padding has left."""
+        self.slab.kv[:, : self.count, -1].masked_fill_(self._padding[None, :, None, None], 0)
 
 
 def attend(

@@ -55,8 +55,6 @@ class Picker:
     def penalise(self, scores: Tensor) -> None:
         """Make what was said less likely, in place, in (vocabulary,) scores (Keskar et al. 2019, arXiv:1909.05858)."""
         penalty = self.sampling.repetition_penalty
-        if penalty == 1.0:
-            return
         if self._seen is None or self._seen.device != scores.device:
             self._seen = torch.tensor(sorted(self._known), device=scores.device)
         seen = scores[self._seen]
@@ -66,43 +64,54 @@ class Picker:
 def pick(logits: Tensor, pickers: Sequence[Picker]) -> list[int | None]:
     """Pick a token for each row of (rows, vocabulary) logits; None where a row holds no usable numbers."""
     scores = logits.float()
-    for row, picker in zip(scores, pickers, strict=True):
-        picker.penalise(row)
+    for n, picker in enumerate(pickers):
+        if picker.sampling.repetition_penalty != 1.0:
+            picker.penalise(scores[n])
     best, tokens = scores.max(-1)
-    usable = torch.isfinite(best).tolist()
-    picked: list[int | None] = [token if ok else None for token, ok in zip(tokens.tolist(), usable, strict=True)]
-    drawn = [n for n, picker in enumerate(pickers) if usable[n] and picker.sampling.temperature > 0]
+    # Told in one number each: what a GPU is asked for is waited for.
+    told = torch.where(torch.isfinite(best), tokens, -1).tolist()
+    picked: list[int | None] = [None if token < 0 else token for token in told]
+    drawn = [n for n, picker in enumerate(pickers) if picked[n] is not None and picker.sampling.temperature > 0]
     if drawn:
-        for n, token in zip(drawn, _draw(scores[drawn], [pickers[n] for n in drawn]), strict=True):
+        some = scores if len(drawn) == len(pickers) else scores[drawn]
+        for n, token in zip(drawn, _draw(some, [pickers[n] for n in drawn]), strict=True):
             picked[n] = token
     return picked
 
 
 def _draw(scores: Tensor, pickers: Sequence[Picker]) -> list[int]:
     """Draw from the likeliest tokens; from all of them only where those do not hold the share that is asked for."""
-    most = min(scores.shape[1], max(p.sampling.top_k or _CANDIDATES for p in pickers))
+    asked, dice = [picker.sampling for picker in pickers], [picker.dice.random() for picker in pickers]
+    most = min(scores.shape[1], max(s.top_k or _CANDIDATES for s in asked))
     values, places = scores.topk(most)
-    heat = torch.tensor([p.sampling.temperature for p in pickers], device=scores.device)[:, None]
+    heat = torch.tensor([s.temperature for s in asked], device=scores.device)[:, None]
     # As a difference to the best: a temperature near zero then makes small numbers, not infinite ones.
-    values = (values - values[:, :1]) / heat
-    whole = ((scores - scores.max(-1, keepdim=True).values) / heat).exp().sum(-1)
-    values, places, masses = values.double().cpu(), places.cpu(), whole.tolist()
-    tokens = []
-    for row, picker in enumerate(pickers):
-        top_k, top_p = picker.sampling.top_k, picker.sampling.top_p
-        chances = values[row, : top_k or most].exp()
-        total = float(chances.sum()) if top_k else masses[row]
-        sums = chances.cumsum(0)
-        if float(sums[-1]) < top_p * total * (1 - 1e-6):  # the candidates are too few: take every token
-            ordered, every = scores[row].cpu().double().sort(descending=True)
-            sums = ((ordered - ordered[0]) / picker.sampling.temperature).exp().cumsum(0)
-            tokens.append(int(every[_place(sums, float(sums[-1]), top_p, picker.dice)]))
-        else:
-            tokens.append(int(places[row, _place(sums, total, top_p, picker.dice)]))
+    best = values[:, :1]
+    masses = [] if all(s.top_k for s in asked) else ((scores - best) / heat).exp().sum(-1).tolist()
+    chances = ((values - best) / heat).cpu().double().exp()
+    counts = torch.tensor([min(s.top_k or most, most) for s in asked])[:, None]
+    sums = chances.masked_fill_(torch.arange(most) >= counts, 0).cumsum(1)
+    held = sums[:, -1].tolist()
+    wanted = [s.top_p * (held[n] if s.top_k else masses[n]) for n, s in enumerate(asked)]
+    tokens = places.cpu().gather(1, _places(sums, wanted, dice, counts - 1)).flatten().tolist()
+    for n, s in enumerate(asked):
+        if held[n] < wanted[n] * (1 - 1e-6):  # the candidates are too few: take every token
+            tokens[n] = _draw_of_all(scores[n].cpu().double(), s, dice[n])
     return tokens
 
 
-def _place(sums: Tensor, total: float, top_p: float, dice: random.Random) -> int:
-    """Draw a place from sums of chances, likeliest first: among the first that hold `top_p` of `total`."""
-    kept = min(int(torch.searchsorted(sums, top_p * total)), len(sums) - 1)
-    return min(int(torch.searchsorted(sums, dice.random() * float(sums[kept]), right=True)), kept)
+def _draw_of_all(scores: Tensor, sampling: Sampling, dice: float) -> int:
+    ordered, every = scores.sort(descending=True)
+    sums = ((ordered - ordered[0]) / sampling.temperature).exp().cumsum(0)[None]
+    place = _places(sums, [sampling.top_p * float(sums[0, -1])], [dice], torch.tensor([[len(every) - 1]]))
+    return int(every[place[0, 0]])
+
+
+def _places(sums: Tensor, wanted: Sequence[float], dice: Sequence[float], last: Tensor) -> Tensor:
+    """Draw a place (rows, 1) from each row's sums of chances, likeliest first: among the first that hold `wanted`.
+
+    `dice` are numbers from 0 to 1; last: (rows, 1), the last place of each row.
+    """
+    kept = torch.searchsorted(sums, torch.tensor(wanted, dtype=sums.dtype)[:, None]).minimum(last)
+    thrown = torch.tensor(dice, dtype=sums.dtype)[:, None] * sums.gather(1, kept)
+    return torch.searchsorted(sums, thrown, right=True).minimum(kept)

@@ -39,6 +39,7 @@ class Stock:
     def logits(self, ids: Tensor, pieces: Sequence[Piece], at: Tensor) -> Tensor:
         """Read ids (rows, tokens) into the pieces' seats; return (len(at), vocabulary); see `Decoder.logits`."""
         self._activate()
+        ids, at = ids.to(self.shape.device), at.to(self.shape.device)
         former, _now.pieces = self.model.config._attn_implementation, pieces
         self.model.set_attn_implementation(_NAME)
         try:
