@@ -132,8 +132,9 @@ class Piece:
         self.slab.flat[layer].index_copy_(0, self._places, keys_values.flatten(0, 1))
         held = self.slab.kv[layer, self.first : self.first + self.count, : self.upto]
         keys, values = held[:, :, :heads].transpose(1, 2), held[:, :, heads:].transpose(1, 2)
-        if self.tokens == 1:
-            # The query heads that share a key head stand as that many queries of it: nothing is repeated.
+        if self.tokens == 1 and query.device.type == "cpu":
+            # The query heads that share a key head stand as that many queries of it: nothing is repeated. A GPU has
+            # kernels for one query of many heads, which take a third of the time where there is much to look at.
             count, _, queries, size = query.shape
             grouped = query.reshape(count, heads, queries // heads, size)
             seen = attention(grouped, keys, values, attn_mask=mask, scale=scale)
@@ -143,7 +144,7 @@ class Piece:
             keys,
             values,
             attn_mask=mask,
-            is_causal=mask is None,
+            is_causal=mask is None and self.tokens > 1,
             scale=scale,
             enable_gqa=True,
         )
