@@ -38,7 +38,9 @@ class Tape(TorchDispatchMode):
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
-        assert name not in ("_local_scalar_dense", "lift_fresh", "nonzero"), f"{name} waits for the device"
+        assert name not in ("item", "is_nonzero", "_local_scalar_dense", "lift_fresh", "nonzero"), (
+            f"{name} waits for the device"
+        )
         out = func(*args, **kwargs)
         outs = out if isinstance(out, tuple | list) else (out,)
         known = {a.untyped_storage().data_ptr() for a in _tensors([args, kwargs])}
