@@ -11,6 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from finetune.chances import log_chances
+
 LIKELY = 64  # tokens that the base model's distribution is kept of, at each place; the others are taken together
 
 
@@ -20,7 +22,9 @@ def mle(logits: Tensor, tokens: Tensor, smoothing: float = 0.0) -> Tensor:
     With `smoothing` e the target is 1 - e on the token and e spread over the vocabulary: Szegedy et al., "Rethinking
     the Inception architecture", arXiv 1512.00567.
     """
-    return F.cross_entropy(logits.float(), tokens, reduction="none", label_smoothing=smoothing)
+    if smoothing:
+        return F.cross_entropy(logits.float(), tokens, reduction="none", label_smoothing=smoothing)
+    return -log_chances(logits, tokens[:, None])[:, 0]
 
 
 def unlikelihood(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -95,8 +99,7 @@ def divergence_from_base(logits: Tensor, ids: Tensor, base: Tensor) -> Tensor:
     sum_v p_base(v) (log p_base(v) - log p(v)); `ids` and `base` as `likely_tokens` gives them. Taking tokens together
     makes it smaller by what only moves among those: Kullback and Leibler, "On information and sufficiency", 1951.
     """
-    logits = logits.float()
-    chances = logits.gather(1, ids) - logits.logsumexp(-1, keepdim=True)
+    chances = log_chances(logits, ids)
     both = torch.stack([_with_rest(base.float()), _with_rest(chances)])
     return (both[0].exp() * (both[0] - both[1])).sum(-1)
 

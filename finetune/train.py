@@ -129,6 +129,8 @@ class _Training:
         self.settings, self.device, template = settings, loaded.device, loaded.template
         self.spread, self.tell = here(), tell
         self.filler = min(template.end_ids)
+        plainly_good = not (settings.label_smoothing or settings.repeat_weight)
+        self.lean_losses = [self._plain_losses, self._keep_losses, *([self._good_losses] if plainly_good else [])]
         contrasted = are_contrasted(train, settings.negative)
         (rated, copied), (judged, steering) = (apart(p) if contrasted else ([], p) for p in (train, validation))
         pushed = [p for p in copied if not p.good] if settings.negative in _PUSHES else []
@@ -324,9 +326,9 @@ class _Training:
         return self._places(batch, losses, inputs).sum()
 
     def _places(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
-        """Return losses at a batch's places; what many places take in float32 is computed in chunks, and again."""
+        """Return losses at a batch's places; what takes many whole in float32 is computed in chunks, and again."""
         logits, tokens = reply_logits(self.model, batch, **inputs)
-        if len(logits) <= _CHUNK:
+        if len(logits) <= _CHUNK or losses in self.lean_losses:
             return losses(batch, logits, tokens, slice(None))
         made = []
         for start in range(0, len(logits), _CHUNK):

@@ -7,7 +7,22 @@ import torch
 
 from finetune import objectives as o
 from finetune import perturbations as perturb
+from finetune.chances import log_chances
 from finetune.model import IGNORED
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_log_chances_and_their_gradient_are_those_of_a_whole_log_softmax(dtype: torch.dtype) -> None:
+    dice = torch.Generator().manual_seed(1)
+    logits = (torch.randn(50, 300, generator=dice) * 5).to(dtype)
+    ids, weights = torch.randint(0, 300, (50, 7), generator=dice), torch.randn(50, 7, generator=dice)
+    plain, lean = logits.clone().requires_grad_(), logits.clone().requires_grad_()
+    expected, got = plain.float().log_softmax(-1).gather(1, ids), log_chances(lean, ids)
+    assert torch.allclose(got, expected, atol=1e-5)
+    (expected * weights).sum().backward()
+    (got * weights).sum().backward()
+    assert torch.allclose(lean.grad, plain.grad, atol=1e-5 if dtype == torch.float32 else 2e-2)
+    assert lean.grad.dtype == dtype
 
 
 def test_likelihood_of_a_coin_is_log_two() -> None:

@@ -1,0 +1,47 @@
+"""How likely a few tokens are among all, without a second copy of what the model says of all.
+
+Of n places the vocabulary head gives (n, vocabulary) numbers, hundreds of megabytes in float32. PyTorch's own way keeps
+several such copies until the way back; here a few rows at a time are computed in float32 while they lie in the
+processor's cache, and the way back computes them again from the logits and one number a place.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+from torch.autograd.function import once_differentiable
+
+_ROWS_CPU = 16  # places at once: with 50,000 tokens 3 MB
+_ROWS_GPU = 1024
+
+
+class _LogChances(Function):
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
+        rows = _ROWS_CPU if logits.device.type == "cpu" else _ROWS_GPU
+        whole = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, rows)])[:, None]
+        ctx.save_for_backward(logits, ids, whole)
+        ctx.rows = rows
+        return logits.gather(1, ids).float() - whole
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        parts = zip(*(torch.split(each, ctx.rows) for each in (*ctx.saved_tensors, gradient)), strict=True)
+        made = torch.empty_like(ctx.saved_tensors[0])
+        for (logits, ids, whole, wanted), out in zip(parts, torch.split(made, ctx.rows), strict=True):
+            share = (logits.float() - whole).exp_().mul_(-wanted.sum(1, keepdim=True))
+            out.copy_(share.scatter_add_(1, ids, wanted))
+        return made, None
+
+
+def log_chances(logits: Tensor, ids: Tensor) -> Tensor:
+    """Return log p(token), (n, k) in float32, of `ids` (n, k) by (n, vocabulary) logits of any floating type.
+
+    log p(v) = logit(v) - log sum_w exp(logit(w)); its gradient is 1 at v less p everywhere.
+    """
+    if not len(logits):
+        return logits.gather(1, ids).float()
+    chances: Tensor = _LogChances.apply(logits, ids)  # type: ignore[no-untyped-call]
+    return chances
