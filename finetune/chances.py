@@ -19,21 +19,31 @@ _ROWS_GPU = 1024
 class _LogChances(Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, ids: Tensor) -> Tensor:
-        rows = _ROWS_CPU if logits.device.type == "cpu" else _ROWS_GPU
-        whole = torch.cat([part.float().logsumexp(-1) for part in torch.split(logits, rows)])[:, None]
+        ctx.rows = _ROWS_CPU if logits.device.type == "cpu" else _ROWS_GPU
+        sums, rows = [], _scratch(logits, ctx.rows)
+        for part in torch.split(logits, ctx.rows):
+            said = rows[: len(part)].copy_(part)
+            most = said.amax(1, keepdim=True)
+            sums.append(said.sub_(most).exp_().sum(1, keepdim=True).log_().add_(most))
+        whole = torch.cat(sums)
         ctx.save_for_backward(logits, ids, whole)
-        ctx.rows = rows
         return logits.gather(1, ids).float() - whole
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        parts = zip(*(torch.split(each, ctx.rows) for each in (*ctx.saved_tensors, gradient)), strict=True)
-        made = torch.empty_like(ctx.saved_tensors[0])
-        for (logits, ids, whole, wanted), out in zip(parts, torch.split(made, ctx.rows), strict=True):
-            share = (logits.float() - whole).exp_().mul_(-wanted.sum(1, keepdim=True))
+        logits = ctx.saved_tensors[0]
+        made, rows = torch.empty_like(logits), _scratch(logits, ctx.rows)
+        parts = zip(*(torch.split(each, ctx.rows) for each in (*ctx.saved_tensors, gradient, made)), strict=True)
+        for part, ids, whole, wanted, out in parts:
+            share = rows[: len(part)].copy_(part).sub_(whole).exp_().mul_(-wanted.sum(1, keepdim=True))
             out.copy_(share.scatter_add_(1, ids, wanted))
         return made, None
+
+
+def _scratch(logits: Tensor, rows: int) -> Tensor:
+    """Return float32 memory for so many rows, taken once: what is new to a process costs more than what it computes."""
+    return logits.new_empty(min(rows, len(logits)), logits.shape[1], dtype=torch.float32)
 
 
 def log_chances(logits: Tensor, ids: Tensor) -> Tensor:

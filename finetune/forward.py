@@ -4,15 +4,12 @@ The vocabulary head is a fifth of the work and most of the memory of a small mod
 """
 
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor
-from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from finetune.model import IGNORED
-
-_SHORT = 256  # tokens; up to there plain products are faster on a CPU than its flash attention, whose way back is slow
 
 
 def reply_logits(model: Any, batch: dict[str, Tensor], **inputs: Tensor) -> tuple[Tensor, Tensor]:
@@ -22,7 +19,7 @@ def reply_logits(model: Any, batch: dict[str, Tensor], **inputs: Tensor) -> tupl
     """
     wanted = batch["labels"][:, 1:] != IGNORED
     given = inputs or {"input_ids": batch["input_ids"]}
-    with _head_reads_only(model, wanted), _attention(model, wanted):
+    with _head_reads_only(model, wanted):
         out = model(attention_mask=batch["attention_mask"], use_cache=False, **given)
     return out.logits, batch["labels"][:, 1:][wanted]
 
@@ -40,10 +37,3 @@ def _head_reads_only(model: Any, wanted: Tensor) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-def _attention(model: Any, wanted: Tensor) -> AbstractContextManager[None]:
-    short = wanted.device.type == "cpu" and wanted.shape[1] < _SHORT
-    # What is computed a second time on the way back must be computed alike, and this has ended by then.
-    again = model.training and getattr(model, "is_gradient_checkpointing", False)
-    return sdpa_kernel(SDPBackend.MATH) if short and not again else nullcontext()

@@ -31,6 +31,7 @@ from finetune.model import IGNORED, Encoded, Loaded
 from finetune.pairs import TrainingPair
 from finetune.plan import pace, plan
 from finetune.settings import TrainSettings
+from finetune.short_rows import short_rows
 from finetune.spread import here
 from finetune.thumbs import Thumbs, apart, are_contrasted
 from finetune.tracking import Tell, quiet
@@ -42,8 +43,9 @@ _Found = TypeVar("_Found")
 _PUSHES = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}  # token by token
 _WITHOUT_EFFECT = {"train_threads", "train_gpu_memory", "report_to"}  # settings that change no adapter
 _CHUNK = 512  # places whose losses are computed at once
-_NEAR = 0.2  # weight of rated replies' drift beside that of general prompts: what is liked must be free to change
-_THUMBS_RATE = 0.5  # of a method's rate, where a run has nothing to copy
+_NEAR = 0.05  # weight of rated replies' drift beside that of general prompts: what is liked must be free to change
+# Where a run has nothing to copy: share of a method's rate, and how much more general prompts pull.
+_THUMBS_RATE, _THUMBS_PULL = 0.5, 2.0
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 
@@ -109,9 +111,10 @@ def _trained(
 ) -> tuple["_Training", Trained]:
     if work.settings.train_threads:
         torch.set_num_threads(work.settings.train_threads)
-    training = _Training(loaded, work.train, work.validation, work.keep, work.settings, tell)
-    with lean(training.model), training.precision():
-        return training, training.run(work_dir, progress, resume)
+    with short_rows(loaded.model):
+        training = _Training(loaded, work.train, work.validation, work.keep, work.settings, tell)
+        with lean(training.model), training.precision():
+            return training, training.run(work_dir, progress, resume)
 
 
 class _Training:
@@ -161,6 +164,7 @@ class _Training:
         self.model = methods.adapt(loaded, settings, self.plan.steps)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.rate = settings.learning_rate or methods.METHODS[settings.method].rate * (1 if copies else _THUMBS_RATE)
+        self.pull = settings.keep_weight * (1 if copies else _THUMBS_PULL)
         self.optimizer = torch.optim.AdamW(list(self.weights.values()), lr=self.rate, weight_decay=0.0, fused=True)
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -269,7 +273,7 @@ class _Training:
         if self.keep:
             turn = [(step * settings.keep_rows + i) % len(self.keep) for i in range(settings.keep_rows)]
             likely = [self.likely[i] for i in turn]
-            loss += self._descend([self.keep[i] for i in turn], self._keep_losses, settings.keep_weight, likely)
+            loss += self._descend([self.keep[i] for i in turn], self._keep_losses, self.pull, likely)
         return loss
 
     def _descend(
