@@ -211,6 +211,17 @@ def test_a_template_that_cannot_be_read_is_said(make) -> None:
         make(StandIn(), read_template=broken)
 
 
+def test_a_reader_that_sleeps_long_is_shown_the_first_piece_and_then_all_of_it_at_its_end(make) -> None:
+    stand_in = StandIn(pieces=[f"{n} " for n in range(50)])
+    generation = make(stand_in).begin(HELLO, SAMPLING)
+    generation.pace = lambda: 60.0
+    steps = iter(generation)
+    first = next(steps)
+    texts = [first, *steps]
+    assert texts[-1] == "".join(stand_in.pieces)
+    assert (len(texts), generation.finish) == (2, "end")
+
+
 # -- ending early --------------------------------------------------------------------------------------------------
 
 
