@@ -1,7 +1,7 @@
 """A reader that looks now and then reads, in the end, what one reads that is given every token."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import pytest
 
 from chatui.engine.local import LocalEngine, LocalGeneration
 from chatui.engine.protocol import EngineError, Sampling
+from chatui.engine.rows import Row
 from tests.chatui.engine.models import GREEDY, HELLO, engine_of
 from tests.chatui.scripted import wait_for
 from tests.tiny import make_tiny
@@ -63,7 +64,7 @@ def test_text_and_figures_are_those_of_every_token(engine: LocalEngine, seed: in
 def test_the_first_token_and_the_end_wake_a_reader_that_sleeps_long(engine: LocalEngine) -> None:
     began, generation = time.monotonic(), paced(engine)
     texts = list(generation)
-    assert 2 <= len(texts) <= 3
+    assert len(texts) <= 3 and generation.finish == "length"
     assert time.monotonic() - began < LONG / 2
 
 
@@ -90,43 +91,53 @@ def test_with_a_stop_string_nobody_sleeps_long(engine: LocalEngine, monkeypatch:
     assert slept and max(slept) <= 0.025
 
 
-def test_what_was_written_before_the_cancelling_is_the_replys_and_nothing_after_it(engine: LocalEngine) -> None:
-    each = list(engine.begin(HELLO, replace(HOT, max_new_tokens=100, seed=1)))
-    generation = paced(engine, replace(HOT, max_new_tokens=100, seed=1))
-    row, steps, before = generation._row, iter(generation), 0
-    texts = [next(steps)]
+LATER = replace(HOT, max_new_tokens=100, seed=1)
+
+
+def after_each(generation: LocalGeneration, does: Callable[[int], None]) -> None:
+    """Have something done after each token that the engine writes, by how many there are."""
+    row = generation._row
     take = row.take
 
-    def cancelling(token: int, ends: frozenset[int]) -> None:
-        nonlocal before
+    def taking(token: int, ends: frozenset[int]) -> None:
         take(token, ends)
-        if not row.cancelled:
-            before = len(row.ids) - row.prompt
-            if before > 20:
-                generation.cancel()
+        does(len(row.ids) - row.prompt)
 
-    row.take = cancelling  # type: ignore[method-assign]
-    texts += steps
-    assert generation.finish == "stopped"
-    assert generation.completion_tokens == before < 100
-    assert texts[-1] != texts[0] and texts[-1] in each
+    row.take = taking  # type: ignore[method-assign]
+
+
+def text_after(engine: LocalEngine, tokens: int) -> str:
+    """Return what has been shown of the reply after so many tokens to one who is shown each."""
+    each, shown = engine.begin(HELLO, LATER), ""
+    for text in each:
+        if each.completion_tokens > tokens:
+            break
+        shown = text
+    return shown
+
+
+def test_what_was_written_before_the_cancelling_is_the_replys_and_nothing_after_it(engine: LocalEngine) -> None:
+    generation = paced(engine, LATER)
+    after_each(generation, lambda tokens: generation.cancel() if tokens == 21 else None)
+    texts = list(generation)
+    assert ending(generation) == ("stopped", 21)
+    assert texts[-1].startswith(text_after(engine, 21))
+
+
+def test_a_token_that_was_being_computed_when_it_was_cancelled_is_not_the_replys() -> None:
+    row = Row([1, 2], 9, GREEDY)
+    row.take(3, frozenset())
+    row.cancel()
+    row.take(4, frozenset())
+    row.end("stopped")
+    assert (row.told.take(), row.told.take()) == ([3], [])
 
 
 def test_a_reply_that_fails_shows_what_was_written_first(engine: LocalEngine) -> None:
-    generation = paced(engine)
-    steps, texts = iter(generation), []
-    texts.append(next(steps))
-    take = generation._row.take
-
-    def failing(token: int, ends: frozenset[int]) -> None:
-        take(token, ends)
-        if len(generation._row.ids) - generation._row.prompt > 12:
-            generation._row.fail("The kernel choked.")
-
-    generation._row.take = failing  # type: ignore[method-assign]
+    generation, texts = paced(engine, LATER), []
+    after_each(generation, lambda tokens: generation._row.fail("The kernel choked.") if tokens == 21 else None)
     with pytest.raises(EngineError, match="The kernel choked"):
-        for text in steps:
+        for text in generation:
             texts.append(text)
-    assert len(texts[-1]) > len(texts[0])
-    assert generation.finish is None
-    assert generation.completion_tokens == len(generation._row.ids) - generation._row.prompt
+    assert texts[-1] == text_after(engine, 21)
+    assert ending(generation) == (None, 21)
