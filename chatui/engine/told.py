@@ -20,6 +20,7 @@ class Told(Generic[Thing]):
         """Begin with nothing."""
         self._come: deque[Thing] = deque()
         self._waits = self._over = False
+        self._looked = time.monotonic()
         self._bell: SimpleQueue[None] = SimpleQueue()
 
     def put(self, thing: Thing) -> None:
@@ -34,8 +35,11 @@ class Told(Generic[Thing]):
         self._bell.put(None)
 
     def rest(self, seconds: float) -> None:
-        """Sleep for so long, or until the end; 0 or less does not."""
-        until = time.monotonic() + seconds
+        """Sleep until so long after something was taken last, or until the end; with 0 not at all.
+
+        What the reader does in between counts, so that it looks as often as it means to.
+        """
+        until = self._looked + seconds
         # It may be rung for what was taken already, so one ring alone is no reason to get up.
         while not self._over and (left := until - time.monotonic()) > 0:
             with suppress(Empty):
@@ -52,5 +56,6 @@ class Told(Generic[Thing]):
             if not self._come and not self._over:
                 self._bell.get(timeout=timeout)
             self._waits = False
+        self._looked = time.monotonic()
         come = len(self._come)
         return [self._come.popleft() for _ in range(come if most is None else min(most, come))]

@@ -47,9 +47,9 @@ def test_who_rests_is_woken_by_the_end_alone_and_then_has_everything() -> None:
 
 
 def test_a_ring_for_what_was_taken_already_wakes_nobody_early() -> None:
+    began = time.monotonic()
     told: Told[int] = Told()
     told._bell.put(None)
-    began = time.monotonic()
     told.rest(0.02)
     assert time.monotonic() - began >= 0.02
 
