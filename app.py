@@ -76,7 +76,7 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     share = [engine.share_cores] if isinstance(engine, LocalEngine) else []
     watch = ServingWatch(store, engine, *share)
     scheduler = Scheduler(store, data, train, schedule)
-    temporary = TemporaryChats(engine, chat.sampling, chat.unfollowed_s, meter)
+    temporary = TemporaryChats(engine, chat.sampling, chat.unfollowed_s, meter, replies.pause)
     views = Views(store, replies, engine, watch, scheduler, temporary)
     page = build_page(Handlers(store, replies, views, temporary), Api(store, replies, temporary, views))
     figures = watch_figures(store, engine, meter, data.data_dir)

@@ -1,4 +1,7 @@
-"""How those who look on learn that a reply has grown: at once when it begins and ends, else at a reader's pace."""
+"""How those who look on learn that a reply has grown: at once when it begins and ends, else at a reader's pace.
+
+The pace is that of whoever writes: it takes what the engine has written so far so often, and tells them then.
+"""
 
 import asyncio
 import contextlib

@@ -181,6 +181,7 @@ class Replies:
             return given, self.engine.begin(turns, sampling, stay_with=last, begun=begun)
 
     def _start(self, live: Live) -> Live:
+        live.generation.pace = self.pause
         with self._lock:
             self._live[live.message_id] = live
         name = f"reply-{live.message_id[:8]}"
@@ -219,9 +220,8 @@ class Replies:
         try:
             for text in self._meter.follow(live.generation):
                 live.text = text
-                if first is None:
-                    first = time.monotonic()
-                    live.tell()
+                first = first or time.monotonic()
+                live.tell()
             status = "stopped" if live.generation.finish == "stopped" else "complete"
         except EngineError as error:
             live.error = str(error)

@@ -8,11 +8,11 @@ import threading
 import time
 import uuid
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
-from chatui.following import Followed
+from chatui.following import Followed, pause
 from chatui.meter import Meter
 from feedback.errors import BadInput, Busy
 from feedback.messages import check_text
@@ -61,9 +61,19 @@ def is_temporary(conversation_id: str | None) -> bool:
 class TemporaryChats:
     """Every temporary chat of this process."""
 
-    def __init__(self, engine: Engine, sampling: Sampling, unfollowed_s: float, meter: Meter | None = None):
-        """Write replies of `engine` with `sampling`; end one that nobody followed for `unfollowed_s`."""
-        self._meter = meter or Meter()
+    def __init__(
+        self,
+        engine: Engine,
+        sampling: Sampling,
+        unfollowed_s: float,
+        meter: Meter | None = None,
+        pace: Callable[[], float] = lambda: pause(1),
+    ):
+        """Write replies of `engine` with `sampling`; end one that nobody followed for `unfollowed_s`.
+
+        `pace` tells the seconds between two updates of a reply now.
+        """
+        self._meter, self._pace = meter or Meter(), pace
         self.engine, self.sampling, self._unfollowed_s = engine, sampling, unfollowed_s
         self._chats: OrderedDict[str, Chat] = OrderedDict()
         self._lock = threading.Lock()
@@ -128,15 +138,16 @@ class TemporaryChats:
 
     def _begin(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Passing:
         with self._meter.beginning():
-            return Passing(uuid.uuid4().hex, self.engine.begin(turns, sampling))
+            generation = self.engine.begin(turns, sampling)
+        generation.pace = self._pace
+        return Passing(uuid.uuid4().hex, generation)
 
     def _write(self, live: Passing, chat: Chat | None) -> None:
         status = "error"
         try:
             for text in self._meter.follow(live.generation):
-                begins, live.text = not live.text, text
-                if begins:
-                    live.tell()
+                live.text = text
+                live.tell()
                 if time.monotonic() - live.followed_at > self._unfollowed_s:
                     live.generation.cancel()
             status = "stopped" if live.generation.finish == "stopped" else "complete"

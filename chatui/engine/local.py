@@ -20,8 +20,8 @@ from chatui.engine.fitting import Fitted, fit
 from chatui.engine.lane import BatchLane, Lane
 from chatui.engine.loop import Loop
 from chatui.engine.prompts import fit_prompt
-from chatui.engine.protocol import EngineError, EngineState, Sampling
-from chatui.engine.rows import End, Row
+from chatui.engine.protocol import EngineError, EngineState, Sampling, every_token
+from chatui.engine.rows import Row
 from chatui.engine.sampling import check
 from chatui.engine.solo import SoloLane
 from chatui.engine.stock import Stock, shape_of
@@ -30,6 +30,7 @@ from chatui.engine.text import Growing
 from chatui.needs import LoadedVersion, LoadVersion, Template
 
 _CHECK_S = 30.0  # a token that takes longer does not come
+_STOP_S = 0.025  # what is computed after a stop string, before its reader has seen it, is computed for nothing
 _HELLO = [("user", "Hello")]
 
 
@@ -214,12 +215,12 @@ class LocalEngine:
         row = Row(template.prompt(_HELLO), 1, Sampling(0.0), urgent=True)
         self._loop.submit(row, lane, first=True)
         try:
-            told = row.told.get(timeout=_CHECK_S)
+            row.told.take(timeout=_CHECK_S)
         except Exception as error:
             row.cancel()
             raise EngineError(f"Version {number} wrote no token within {_CHECK_S:.0f} s.") from error
-        if isinstance(told, End) and told.error:
-            raise EngineError(told.error)
+        if row.ended and row.ended.error:
+            raise EngineError(row.ended.error)
 
 
 class LocalGeneration:
@@ -234,6 +235,7 @@ class LocalGeneration:
         self.version, self.kept = version, kept
         self.prompt_tokens, self.completion_tokens = row.prompt, 0
         self.finish: str | None = None
+        self.pace: Callable[[], float] = every_token
         self._row, self._submit, self._stops = row, submit, row.picker.sampling.stop
         self.leave: Callable[[], object] = lambda: None  # gives its place back; at its end, or when nobody holds it
         self._text = Growing(template.decode, row.ids[row.prompt - begun :] if begun else [])
@@ -258,29 +260,43 @@ class LocalGeneration:
 
     def _written(self) -> Iterator[str]:
         begun = shown = self._text.text
-        while True:
-            told = self._row.told.get()
-            if isinstance(told, End):
-                if told.error:
-                    raise EngineError(told.error)
-                self.finish = told.finish
-                text, stopped = self._cut(begun, self._text.whole())
-                text = text if stopped else self._text.whole()  # what was held back begins no stop string any more
-                if len(text) > len(shown):
-                    yield text
-                return
-            if self._row.cancelled:
-                continue  # written before it was known that nobody wants it
-            self.completion_tokens += 1
-            if not self._text.add(told):
-                continue
-            text, stopped = self._cut(begun, self._text.text)
+        while tokens := self._taken(rests=shown != begun):
+            text, stopped = self._grown(begun, tokens)
             if len(text) > len(shown):
                 shown = text
                 yield text
             if stopped:
                 self.finish = "end"
                 return
+        if self._row.ended and self._row.ended.error:
+            raise EngineError(self._row.ended.error)
+        self.finish = self._row.ended.finish if self._row.ended else None
+        whole = self._text.whole()
+        text, stopped = self._cut(begun, whole)
+        text = text if stopped else whole  # what was held back begins no stop string any more
+        if len(text) > len(shown):
+            yield text
+
+    def _taken(self, rests: bool) -> list[int]:
+        """Wait for tokens, at the reader's pace once it has something to read (`rests`); none: the reply is over."""
+        pace = min(self.pace(), _STOP_S) if self._stops else self.pace()
+        if rests:
+            self._row.told.rest(pace)
+        return self._row.told.take(None if pace > 0 or self._row.cancelled else 1)
+
+    def _grown(self, begun: str, tokens: list[int]) -> tuple[str, bool]:
+        """Add tokens to the text; return what may be shown of it, and whether a stop string has come.
+
+        Where one may come each token is looked at by itself: the reply has none of those after it.
+        """
+        text, stopped = "", False
+        for some in [[token] for token in tokens] if self._stops else [tokens]:
+            self.completion_tokens += len(some)
+            if self._text.add(some):
+                text, stopped = self._cut(begun, self._text.text)
+            if stopped:
+                break
+        return text, stopped
 
     def _cut(self, begun: str, text: str) -> tuple[str, bool]:
         """Cut what was written since the beginning before a stop string; say whether one has come."""

@@ -4,7 +4,7 @@ An engine is called from many threads. `begin` is quick and says everything that
 first token; iterating over what it returns writes the reply, in the caller's thread.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -50,8 +50,17 @@ class EngineState:
     versions: tuple[int, ...] = ()
 
 
+def every_token() -> float:
+    """Is the pace of who wants a text for each token."""
+    return 0.0
+
+
 class Generation(Protocol):
-    """One reply being written. Iterating yields the text so far, each time longer."""
+    """One reply being written. Iterating yields the text so far, each time longer.
+
+    Who iterates may set `pace`, which is asked after every text for how many seconds no other need come; then all that
+    was written by then comes as one. The first text and the end come at once. It is 0 to begin with: a text a token.
+    """
 
     version: int
     kept: list[int]  # places of the messages that were given to the model; older ones did not fit
@@ -59,6 +68,7 @@ class Generation(Protocol):
     completion_tokens: int
     finish: str | None  # end, length or stopped, once it is over
     unheeded: tuple[str, ...]  # names of sampling settings that this engine cannot honour
+    pace: Callable[[], float]
 
     @property
     def waiting(self) -> int:

@@ -6,17 +6,17 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import aclosing
 from dataclasses import dataclass
-from queue import SimpleQueue
 from typing import Any
 
 from chatui.engine.adapters import model_name
 from chatui.engine.background import Background
 from chatui.engine.chat_request import learned, request_body
 from chatui.engine.dialects import unheeded
-from chatui.engine.protocol import EngineError, Sampling
+from chatui.engine.protocol import EngineError, Sampling, every_token
 from chatui.engine.refusals import RequestRefused, ServerBusy, ServerFails, ServerSilent
 from chatui.engine.server import Piece, Server
 from chatui.engine.stopping import cut
+from chatui.engine.told import Told
 from chatui.engine.window import joined, without_oldest
 
 Write = Callable[[], Coroutine[Any, Any, None]]
@@ -37,7 +37,11 @@ class Order:
 
 
 class RemoteGeneration:
-    """One reply being written; see the protocol. What is written by whom is decided before its first token."""
+    """One reply being written; see the protocol. What is written by whom is decided before its first token.
+
+    Its `pace` is kept: pieces are read from the connection as they come, and stop texts found there, but who iterates
+    is woken no more often than it asks for.
+    """
 
     waiting = 0  # servers keep their own line and do not tell a place in it
 
@@ -47,6 +51,7 @@ class RemoteGeneration:
         self.prompt_tokens, self.completion_tokens = prompt_tokens, 0
         self.finish: str | None = None
         self.unheeded = self._unheeded_by(order.sampling, order.servers[0])
+        self.pace: Callable[[], float] = every_token
         self._order, self._background, self._most = order, background, most
         self._written, self._shown, self._end = "", "", ""
         self._join = self._reloaded = False
@@ -64,14 +69,15 @@ class RemoteGeneration:
         if self._cancelled.is_set():
             self.finish = "stopped"
             return
-        texts: SimpleQueue[str | None] = SimpleQueue()
+        texts: Told[str] = Told()
         self._future = self._background.start(self._order.counted(self.version, lambda: self._write(texts.put)))
-        self._future.add_done_callback(lambda _: texts.put(None))
+        self._future.add_done_callback(lambda _: texts.end())
         if self._cancelled.is_set():  # just now, by somebody who saw no future yet
             self._future.cancel()
         try:
-            while (text := texts.get()) is not None and not self._cancelled.is_set():
-                yield text
+            while came := self._taken(texts):
+                yield came[-1]
+                texts.rest(self.pace())
             if self._cancelled.is_set() or self._future.cancelled():
                 self.finish = "stopped"
                 return
@@ -79,6 +85,10 @@ class RemoteGeneration:
             self.finish = self._end
         finally:
             self._future.cancel()
+
+    def _taken(self, texts: Told[str]) -> list[str]:
+        """Wait for texts, each longer than the one before; none: the reply is over."""
+        return texts.take(None if self.pace() > 0 or self._cancelled.is_set() else 1)
 
     async def _write(self, show: Callable[[str], None]) -> None:
         """Have the reply written by the first server that begins it; twice around if none can be reached."""

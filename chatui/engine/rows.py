@@ -1,12 +1,12 @@
 """One reply being computed: what it has read and written, and how its reader is told."""
 
-import queue
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatui.engine.protocol import Sampling
 from chatui.engine.sampling import Picker
+from chatui.engine.told import Told
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,16 @@ class End:
 
 
 class Row:
-    """A reply from its prompt to its last token; `told` gives its tokens one by one, then an End."""
+    """A reply from its prompt to its last token; `told` gives its tokens, then `ended` says how it ended."""
 
     def __init__(self, ids: Sequence[int], most: int, sampling: Sampling, urgent: bool = False):
         """Begin with the prompt `ids`; write `most` tokens at most. An `urgent` one is given a place at once."""
         self.ids, self.prompt = list(ids), len(ids)
         self.most, self.picker = most, Picker(sampling, ids)
         self.read = 0  # tokens whose keys and values are kept
-        self.told: queue.SimpleQueue[int | End] = queue.SimpleQueue()
-        self.over, self.urgent = False, urgent
+        self.told: Told[int] = Told()
+        self.ended: End | None = None
+        self.urgent = urgent
         self.waiting = 0  # its place in the line
         self._cancelled = threading.Event()
 
@@ -34,6 +35,11 @@ class Row:
     def tokens(self) -> int:
         """Tokens that it may have in the end."""
         return self.prompt + self.most
+
+    @property
+    def over(self) -> bool:
+        """Whether it has ended."""
+        return self.ended is not None
 
     @property
     def cancelled(self) -> bool:
@@ -45,13 +51,14 @@ class Row:
         self._cancelled.set()
 
     def take(self, token: int, ends: frozenset[int]) -> None:
-        """Write a token, or end with it."""
+        """Write a token, or end with it. One that came after the cancelling is told to nobody."""
         if token in ends:
             self.end("end")
             return
         self.ids.append(token)
         self.picker.saw(token)
-        self.told.put(token)
+        if not self.cancelled:
+            self.told.put(token)
         if len(self.ids) - self.prompt >= self.most:
             self.end("length")
 
@@ -65,5 +72,5 @@ class Row:
 
     def _tell(self, end: End) -> None:
         if not self.over:
-            self.over, self.waiting = True, 0
-            self.told.put(end)
+            self.ended, self.waiting = end, 0
+            self.told.end()

@@ -1,4 +1,4 @@
-"""A reply's text as it grows token by token."""
+"""A reply's text as it grows, by a token or by many at once."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,7 +6,7 @@ _HALF_A_CHARACTER = "\ufffd"
 
 
 class Growing:
-    """Turns tokens into text without decoding all of it again for each.
+    """Turns tokens into text without decoding all of it again each time.
 
     A few tokens before the new ones are decoded with them, since a token's text may depend on the one before it.
     """
@@ -17,15 +17,19 @@ class Growing:
         self._from, self._to = 0, len(self._ids)  # tokens decoded for context; all before the second are in the text
         self.text = decode(self._ids) if ids else ""
 
-    def add(self, token: int) -> bool:
-        """Take a token; say whether the text grew. Half a character is held back until it is whole."""
-        self._ids.append(token)
-        before, after = self._decode(self._ids[self._from : self._to]), self._decode(self._ids[self._from :])
-        if len(after) <= len(before) or after.endswith(_HALF_A_CHARACTER):
-            return False
-        self.text += after[len(before) :]
-        self._from, self._to = self._to, len(self._ids)
-        return True
+    def add(self, tokens: Sequence[int]) -> bool:
+        """Take tokens; say whether the text grew. Half a character is held back until it is whole."""
+        known = len(self._ids)
+        self._ids += tokens
+        before = self._decode(self._ids[self._from : self._to])
+        # What ends in half a character is looked at without its last token, until it ends in a whole one.
+        for end in range(len(self._ids), known, -1):
+            after = self._decode(self._ids[self._from : end])
+            if len(after) > len(before) and not after.endswith(_HALF_A_CHARACTER):
+                self.text += after[len(before) :]
+                self._from, self._to = self._to, end
+                return True
+        return False
 
     def whole(self) -> str:
         """Return the text at the end, without half a character."""

@@ -1,6 +1,10 @@
+import asyncio
+import time
+
 import pytest
 
 from chatui.engine.protocol import EngineError, Sampling
+from chatui.following import pause
 from chatui.replies import Replies
 from chatui.serving import ServingWatch
 from feedback.errors import BadInput, Busy, NotFound
@@ -78,6 +82,27 @@ def test_stop_ends_this_conversations_reply_and_no_other(store: Store) -> None:
     assert store.history(one)[1].status == "stopped"
     assert (store.history(other)[1].status, store.history(other)[1].content) == ("complete", "abc")
     assert not replies.stop(one)
+
+
+def test_a_reply_is_written_at_the_pace_of_its_readers_who_are_told_of_each_text(store: Store) -> None:
+    replies, engine = running(store, "a", "b", gated=True)
+    first = replies.send(store.new_conversation(), "Hi")
+    assert first.generation.pace() == pause(1)
+    others = [replies.send(store.new_conversation(), "Hi") for _ in range(7)]
+    assert first.generation.pace() == others[0].generation.pace() == pause(8) > pause(1)
+
+    async def followed() -> float:
+        began = time.monotonic()
+        for text in ("a", "ab"):
+            wait = asyncio.create_task(first.news(60))
+            await asyncio.sleep(0)
+            engine.gates[0].release()
+            await wait
+            assert first.text == text
+        return time.monotonic() - began
+
+    assert asyncio.run(followed()) < 30
+    replies.close()
 
 
 def test_a_second_message_waits_for_the_first_reply(store: Store) -> None:

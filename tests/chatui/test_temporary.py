@@ -45,6 +45,11 @@ def test_a_reply_is_stopped_and_one_at_a_time_is_written() -> None:
     assert [(m.content, m.status) for m in kept.said] == [("One", "complete"), ("a", "stopped")]
 
 
+def test_a_reply_is_written_at_the_pace_of_all_replies() -> None:
+    chats = TemporaryChats(ScriptedEngine(["a"]), Sampling(), 60.0, pace=lambda: 0.125)
+    assert chats.send(chats.open(Opening()), "One").generation.pace() == 0.125
+
+
 def test_a_failed_reply_says_so_and_the_chat_stays() -> None:
     chats = TemporaryChats(ScriptedEngine(["a", "!"]), Sampling(), 60.0)
     chat = chats.open(Opening())

@@ -211,6 +211,24 @@ def test_a_template_that_cannot_be_read_is_said(make) -> None:
         make(StandIn(), read_template=broken)
 
 
+def test_a_reader_that_sleeps_long_is_shown_the_first_piece_and_then_all_of_it_at_its_end(make) -> None:
+    stand_in = StandIn(pieces=[f"{n} " for n in range(8)], gated=True)
+    generation = make(stand_in).begin(HELLO, SAMPLING)
+    generation.pace = lambda: 60.0
+    texts: list[str] = []
+    reader = threading.Thread(target=lambda: [texts.append(text) for text in generation])
+    reader.start()
+    stand_in.release()
+    wait_for(lambda: texts)
+    for n in range(1, 8):
+        stand_in.release()
+        wait_for(lambda: len(generation._shown) > 2 * n or not reader.is_alive())  # noqa: B023
+    stand_in.release(9)
+    reader.join(30)
+    assert texts == ["0 ", "".join(stand_in.pieces)]
+    assert generation.finish == "end"
+
+
 # -- ending early --------------------------------------------------------------------------------------------------
 
 
