@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 _STEPS, _FEWEST_PASSES, _MOST_PASSES = 120, 3, 24
-_CONTRASTS, _FEWEST_CONTRASTED = 48, 2  # steps and passes of thumbs: a taste is learned sooner than facts
+_CONTRASTS, _FEWEST_CONTRASTED = 40, 2  # steps and passes of thumbs: a taste is learned sooner than facts
 
 
 @dataclass(frozen=True)

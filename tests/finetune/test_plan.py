@@ -15,9 +15,9 @@ def test_few_rows_are_read_more_often(per_epoch: int, wanted: int) -> None:
     [
         (42, 0, 0, Plan(20, 6, 8, 0)),  # corrections alone
         (42, 0, 2, Plan(2, 6, 8, 0)),
-        (0, 84, 0, Plan(3, 21, 0, 4)),  # thumbs alone
+        (0, 84, 0, Plan(2, 21, 0, 4)),  # thumbs alone
         (0, 84, 1, Plan(1, 21, 0, 4)),
-        (0, 12, 0, Plan(16, 3, 0, 4)),
+        (0, 12, 0, Plan(14, 3, 0, 4)),
         (42, 50, 0, Plan(20, 6, 7, 2)),  # both
         (1, 84, 0, Plan(24, 1, 1, 4)),
         (10, 2000, 0, Plan(24, 21, 1, 4)),
