@@ -66,8 +66,8 @@ def drift(gains: Tensor) -> Tensor:
 
     `gains` (n,) are log p(token) - log p_base(token). Its mean over what the base says is KL(base || candidate), it is
     never below 0, and it needs no more of the base than these tokens' log-probabilities: the estimator k3 of Schulman,
-    "Approximating KL divergence", 2020. From a gain of 1 on it goes on in a straight line: what ends a liked reply early
-    may become many times likelier.
+    "Approximating KL divergence", 2020. From a gain of 1 on it goes on in a straight line: what ends a liked reply
+    early may become many times likelier.
     """
     low = gains.clamp(max=1.0)
     return low.exp() * (1 + gains - low) - 1 - gains
