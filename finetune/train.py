@@ -27,7 +27,6 @@ from finetune.checkpoints import State
 from finetune.forward import reply_logits
 from finetune.general import Answer
 from finetune.lean import lean
-from finetune.lean_layers import lean_layers
 from finetune.model import IGNORED, Encoded, Loaded
 from finetune.pairs import TrainingPair
 from finetune.plan import pace, plan
@@ -114,7 +113,7 @@ def _trained(
         torch.set_num_threads(work.settings.train_threads)
     with short_rows(loaded.model):
         training = _Training(loaded, work.train, work.validation, work.keep, work.settings, tell)
-        with lean(training.model), lean_layers(training.model), training.precision():
+        with lean(training.model), training.precision():
             return training, training.run(work_dir, progress, resume)
 
 
