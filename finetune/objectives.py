@@ -64,10 +64,10 @@ def reward(gains: Tensor, signs: Tensor, strength: float = 0.1) -> Tensor:
 def drift(gains: Tensor) -> Tensor:
     """Return exp(gain) - 1 - gain, (n,), of tokens that the base model said itself.
 
-    `gains` (n,) are log p(token) - log p_base(token). Its mean over what the base says is KL(base || candidate), it is
-    never below 0, and it needs no more of the base than these tokens' log-probabilities: the estimator k3 of Schulman,
-    "Approximating KL divergence", 2020. From a gain of 1 on it goes on in a straight line: what ends a liked reply
-    early may become many times likelier.
+    `gains` (n,) are log p(token) - log p_base(token). While none is above 1 its mean over what the base says is
+    KL(base || candidate); it is never below 0, and it needs no more of the base than these tokens' log-probabilities:
+    the estimator k3 of Schulman, "Approximating KL divergence", 2020. From a gain of 1 on it goes on in a straight
+    line: what ends a liked reply early may become many times likelier.
     """
     low = gains.clamp(max=1.0)
     return low.exp() * (1 + gains - low) - 1 - gains

@@ -60,7 +60,8 @@ def _attention(
     if query.device.type != "cpu" or tokens >= _SHORT:
         return _as_pytorch(module, query, key, value, attention_mask, **given)
     plain = key.shape == value.shape and key.shape[2] == tokens and not given.get("dropout")
-    if not plain or given.get("softcap") or given.get("position_bias") is not None:
+    causal = given.get("is_causal") is not False and getattr(module, "is_causal", True)
+    if not (plain and causal) or given.get("softcap") or given.get("position_bias") is not None:
         with sdpa_kernel(SDPBackend.MATH):
             return _as_pytorch(module, query, key, value, attention_mask, **given)
     scale = given.get("scaling") or 1 / math.sqrt(query.shape[-1])

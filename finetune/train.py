@@ -1,9 +1,10 @@
 """Training by maximum likelihood, and by what keeps it from forgetting: the loop, step by step.
 
 The loss of a step is the mean loss of the good replies' tokens in it, plus `negative_weight` times that of the bad
-replies' tokens, plus the contrast of liked and disliked replies, plus `keep_weight` times how far the candidate has
-moved from the base on a few general prompts; each is a function in `objectives.py`. All dice are thrown anew from the
-seed for every step and row, so that a run that goes on from a checkpoint throws the same.
+replies' tokens, plus the contrast of liked and disliked replies, plus `keep_weight` times (twice that where nothing is
+copied) how far the candidate has moved from the base on a few general prompts; each is a function in `objectives.py`.
+All dice are thrown anew from the seed for every step and row, so that a run that goes on from a checkpoint throws the
+same.
 """
 
 import hashlib
