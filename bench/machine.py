@@ -26,6 +26,11 @@ def facts(device: torch.device, threads: int) -> dict[str, Any]:
     }
 
 
+def device() -> torch.device:
+    """Return the GPU where the bench may use one, else the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
 def bandwidth(device: torch.device) -> float:
     """Measure bytes a second that memory gives: the best of five copies of a large buffer, read and written."""
     size = 2**31 if device.type == "cuda" else 2**29

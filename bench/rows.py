@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from bench import machine
 
 Row = dict[str, Any]
@@ -28,8 +26,7 @@ class Rows:
         """Take a row in, and write all of them down."""
         self.all.append(row)
         if self.file:
-            device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-            about = machine.facts(device, self.threads)
+            about = machine.facts(machine.device(), self.threads)
             partial = self.file.with_name(self.file.name + ".partial")
             partial.write_text(json.dumps({"machine": about, "rows": self.all}, indent=1), encoding="utf-8")
             partial.replace(self.file)

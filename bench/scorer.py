@@ -15,6 +15,8 @@ from typing import Any, TypeVar
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from bench import machine
+
 Messages = Sequence[tuple[str, str]]  # role, content
 Row = TypeVar("Row")
 
@@ -50,7 +52,7 @@ class Scorer:
     """A model and its tokenizer, to be asked and measured."""
 
     def __init__(self, model: Any, tokenizer: Any, batch: int = 16):
-        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        self.device = machine.device()
         self.model, self.tokenizer, self.batch = model.to(self.device).eval(), tokenizer, batch
         configured = model.generation_config.eos_token_id
         ends = [configured] if isinstance(configured, int) else configured or []
