@@ -141,7 +141,7 @@ function card(item) {
   about.append(make('span', '', new Date(item.created_at).toLocaleString()));
   if (item.version !== null) about.append(make('span', '', item.version === 0 ? rpWord('base') : rpWord('version', { n: item.version })));
   for (const signal of item.signals) about.append(make('span', 'rp-tag', rpWord('signal_' + signal)));
-  if (item.why) node.append(make('div', 'rp-why', rpWord('why_' + item.why)));
+  if (item.why) node.append(make('div', 'rp-why-asked', rpWord('why_' + item.why)));
   node.append(about, make('div', 'rp-asked', item.question), make('div', 'rp-answer', item.content));
   if (item.correction !== null) {
     const said = make('div', 'rp-said');

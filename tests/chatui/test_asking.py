@@ -36,7 +36,7 @@ def test_a_reviewer_rates_what_is_asked_about(page, running: Running) -> None:
     page.click("#rp-reviews")
     page.locator(".rp-kind", has_text="Unrated").locator("i", has_text="8").wait_for()
     page.locator(".rp-kind", has_text="To rate").click()
-    why = page.locator(".rp-why")
+    why = page.locator(".rp-why-asked")
     why.wait_for()
     assert why.inner_text() in ("Unlike anything rated yet", "Drawn by chance")
     assert page.locator(".rp-filters").count() == 0
@@ -78,7 +78,7 @@ def test_a_reviewer_rates_what_is_asked_about(page, running: Running) -> None:
     rest = []
     while page.locator(".rp-nothing").count() == 0:
         rest.append(after("+"))
-        page.locator(".rp-why, .rp-nothing").wait_for()
+        page.locator(".rp-why-asked, .rp-nothing").wait_for()
     assert {liked, disliked, skipped, corrected, *rest} == set(SUBJECTS)
     assert len(rest) == 4  # nothing was asked about twice
     page.locator(".rp-nothing", has_text="There is no reply worth asking about now.").wait_for()

@@ -50,6 +50,7 @@ def test_a_thumb_its_reason_and_comment_are_kept_changed_and_taken_back(page, ru
     page.wait_for_selector(f"{REPLY} .rp-b[data-act=down].on")
     why = page.locator(".rp-why")
     assert why.inner_text() == "Factually wrong · “that is not so”"
+    assert why.evaluate("node => getComputedStyle(node, '::before').content") == "none"  # the review's line has a sign
     why.click()
     assert page.locator(".rp-card textarea").input_value() == "that is not so"
     assert page.locator(".rp-chip[aria-pressed=true]").all_inner_texts() == ["Factually wrong"]
