@@ -24,7 +24,7 @@ from chatui.engine.remote import RemoteEngine
 from chatui.handlers import Handlers
 from chatui.meter import Meter
 from chatui.metrics import watch as watch_figures
-from chatui.page import build_page, launch_options
+from chatui.page import build_page, launch_options, queued
 from chatui.replies import Replies
 from chatui.serving import ServingWatch
 from chatui.settings import ChatSettings
@@ -148,7 +148,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _launch(app: App, chat: ChatSettings) -> None:
     options = launch_options(chat, app.engine.check, app.figures)
-    app.page.queue(default_concurrency_limit=None).launch(**options, prevent_thread_lock=True)
+    queued(app.page).launch(**options, prevent_thread_lock=True)
 
 
 def _require_port(chat: ChatSettings) -> None:

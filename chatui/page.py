@@ -17,6 +17,7 @@ from chatui.settings import ChatSettings
 from chatui.words import words
 
 _TICK_S = 1.5
+_LOOK_S = 0.01  # Gradio's queue looks for an event so often; its own thousand times a second take a tenth of the tokens
 # Gradio looks for it on the disk at every update of every reply; nothing here draws with it.
 sys.modules.setdefault("matplotlib", None)  # type: ignore[arg-type]
 
@@ -80,6 +81,13 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
         timer = gr.Timer(_TICK_S)
         timer.tick(handlers.tick, None, everything, queue=False, **chat_tab.QUIET)
     return demo
+
+
+def queued(page: gr.Blocks) -> gr.Blocks:
+    """Give a page its queue: as many events at once as come, for the engine has a line of its own."""
+    page.queue(default_concurrency_limit=None)
+    page._queue.sleep_when_free = _LOOK_S
+    return page
 
 
 def launch_options(settings: ChatSettings, check: Callable[[], float], figures: CollectorRegistry) -> dict[str, Any]:

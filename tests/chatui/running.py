@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import app as rapport
-from chatui.page import launch_options
+from chatui.page import launch_options, queued
 from chatui.settings import ChatSettings
 from feedback.settings import DataSettings
 from finetune.settings import ScheduleSettings, TrainSettings
@@ -29,7 +29,7 @@ def served(data: DataSettings, chat: ChatSettings | None = None) -> Iterator[Run
     wait_for(lambda: made.engine.state().phase == "ready", 60)
     try:
         options = launch_options(chat, made.engine.check, made.figures)
-        made.page.queue(default_concurrency_limit=None).launch(**options, prevent_thread_lock=True)
+        queued(made.page).launch(**options, prevent_thread_lock=True)
         yield Running(made, f"http://127.0.0.1:{made.page.server_port}")
     finally:
         made.page.close(verbose=False)
