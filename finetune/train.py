@@ -1,36 +1,32 @@
-"""Training by maximum likelihood, and by what keeps it from forgetting: the loop, step by step.
+"""Training by maximum likelihood, and by what keeps it from forgetting: the loop, epoch by epoch.
 
-The loss of a step is the mean loss of the good replies' tokens in it, plus `negative_weight` times that of the bad
-replies' tokens, plus the contrast of liked and disliked replies, plus `keep_weight` times (twice that where nothing is
-copied) how far the candidate has moved from the base on a few general prompts; each is a function in `objectives.py`.
-All dice are thrown anew from the seed for every step and row, so that a run that goes on from a checkpoint throws the
-same.
+What a step descends is in `descent.py`. All dice are thrown anew from the seed for every step and row, so that a run
+that goes on from a checkpoint throws the same.
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.utils.checkpoint import checkpoint
 
 from feedback.errors import RapportError
-from finetune import checkpoints, methods, objectives, shard
-from finetune import perturbations as perturb
-from finetune.batches import PairRows, deal, pad, parts
+from finetune import checkpoints, methods, shard
+from finetune.batches import PairRows
 from finetune.best import better, mean
 from finetune.checkpoints import State
-from finetune.forward import reply_logits
+from finetune.descent import PUSHES, Descent, Held
 from finetune.general import Answer
 from finetune.lean import lean
-from finetune.model import IGNORED, Encoded, Loaded
+from finetune.model import Encoded, Loaded
 from finetune.pairs import TrainingPair
 from finetune.plan import pace, plan
+from finetune.reading import Reader
 from finetune.settings import TrainSettings
 from finetune.short_rows import short_rows
 from finetune.spread import here
@@ -38,15 +34,8 @@ from finetune.thumbs import Thumbs, apart, are_contrasted
 from finetune.tracking import Tell, quiet
 
 Progress = Callable[[int, int, float, State], None]  # step, total, latest loss, and what was measured so far
-# (batch, logits, tokens, places) -> weighted losses, of the places of the batch that the logits are for
-_Losses = Callable[[dict[str, Tensor], Tensor, Tensor, slice], Tensor]
-_Found = TypeVar("_Found")
-_PUSHES = {"unlikelihood": objectives.unlikelihood, "cringe": objectives.cringe}  # token by token
 _WITHOUT_EFFECT = {"train_threads", "train_gpu_memory", "report_to"}  # settings that change no adapter
-_CHUNK = 512  # places whose losses are computed at once
-_NEAR = 0.05  # weight of rated replies' drift beside that of general prompts: what is liked must be free to change
-# Where a run has nothing to copy: share of a method's rate, and how much more general prompts pull.
-_THUMBS_RATE, _THUMBS_PULL = 0.5, 2.0
+_THUMBS_RATE = 0.5  # share of a method's rate where a run has nothing to copy
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
 _WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 
@@ -132,12 +121,9 @@ class _Training:
     ):
         self.settings, self.device, template = settings, loaded.device, loaded.template
         self.spread, self.tell = here(), tell
-        self.filler = min(template.end_ids)
-        plainly_good = not (settings.label_smoothing or settings.repeat_weight)
-        self.lean_losses = [self._plain_losses, self._keep_losses, *([self._good_losses] if plainly_good else [])]
         contrasted = are_contrasted(train, settings.negative)
         (rated, copied), (judged, steering) = (apart(p) if contrasted else ([], p) for p in (train, validation))
-        pushed = [p for p in copied if not p.good] if settings.negative in _PUSHES else []
+        pushed = [p for p in copied if not p.good] if settings.negative in PUSHES else []
         wear, seed = settings.wear_prompts, settings.seed
         self.good, self.bad = (PairRows(p, template, wear, seed) for p in ([p for p in copied if p.good], pushed))
         self.thumbs, self.judged = Thumbs(rated, template, seed), Thumbs(judged, template)
@@ -151,21 +137,21 @@ class _Training:
         spared = _WATCHED if len(general) >= _WATCH_FROM else 0
         self.watched, general = general[:spared], general[spared:]
         self.keep = general if settings.keep_weight else []
-        self.sharded = shard.is_asked_for(self.spread)
-        if self.sharded:
+        sharded = shard.is_asked_for(self.spread)
+        if sharded:
             shard.shard(loaded.model, settings.method, self.spread)
         torch.manual_seed(settings.seed)
+        self.reader = Reader(loaded, self.spread, sharded)
         with torch.no_grad():  # before anything is added to the base
-            self.model = loaded.model
-            self.watched_before = self._row_losses(self.watched)
-            self.thumbs_before, self.judged_before = (self._said(t.rows) for t in (self.thumbs, self.judged))
-            self.likely = self._likely(self.keep[: self.plan.steps * settings.keep_rows])
-        self.rounded = loaded.model.dtype == torch.bfloat16
-        self.base, self.embed = loaded.model, loaded.model.get_input_embeddings()
-        self.model = methods.adapt(loaded, settings, self.plan.steps)
+            self.watched_before = self.reader.row_losses(self.watched)
+            thumbs_before, self.judged_before = (self.reader.said(t.rows) for t in (self.thumbs, self.judged))
+            likely = self.reader.likely(self.keep[: self.plan.steps * settings.keep_rows])
+        held = Held(self.keep, likely, thumbs_before)
+        self.descent = Descent(self.reader, settings, self.thumbs, held, self.plan.each, bool(copies))
+        self.rounded, self.base = loaded.model.dtype == torch.bfloat16, loaded.model
+        self.model = self.reader.model = methods.adapt(loaded, settings, self.plan.steps)
         self.weights = {name: p for name, p in self.model.named_parameters() if p.requires_grad}
         self.rate = settings.learning_rate or methods.METHODS[settings.method].rate * (1 if copies else _THUMBS_RATE)
-        self.pull = settings.keep_weight * (1 if copies else _THUMBS_PULL)
         self.optimizer = torch.optim.AdamW(list(self.weights.values()), lr=self.rate, weight_decay=0.0, fused=True)
 
     def precision(self) -> AbstractContextManager[Any]:
@@ -237,14 +223,14 @@ class _Training:
     def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded], rated: Sequence[int]) -> float:
         """Compute the gradient, each process its part, and take the step; return its loss."""
         try:
-            loss = self._gradient(step, good, bad, rated)
+            loss = self.descent.gradient(step, good, bad, rated)
         except torch.OutOfMemoryError:
             if self.base.is_gradient_checkpointing:
                 raise
             # What a layer computed is forgotten from here on, and computed again on the way back.
             self.base.gradient_checkpointing_enable({"use_reentrant": False})
             self.optimizer.zero_grad()
-            loss = self._gradient(step, good, bad, rated)
+            loss = self.descent.gradient(step, good, bad, rated)
         loss = self._add_up(loss)
         methods.regularise(self.model, self.settings.method)
         torch.nn.utils.clip_grad_norm_(list(self.weights.values()), 1.0)
@@ -264,165 +250,6 @@ class _Training:
         self.spread.add_up([total, *(weight.grad for weight in self.weights.values() if weight.grad is not None)])
         return float(total)
 
-    def _gradient(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded], rated: Sequence[int]) -> float:
-        """Add up the gradient of this process's rows part by part; return their part of the loss."""
-        settings = self.settings
-        torch.manual_seed(settings.seed * 1_000_003 + step + (self.spread.index << 40))
-        loss = self._descend(good, self._good_losses, disturbed=True)
-        loss += self._descend(bad, self._bad_losses, settings.negative_weight)
-        loss += self._contrast(rated)
-        if self.keep:
-            turn = [(step * settings.keep_rows + i) % len(self.keep) for i in range(settings.keep_rows)]
-            likely = [self.likely[i] for i in turn]
-            loss += self._descend([self.keep[i] for i in turn], self._keep_losses, self.pull, likely)
-        return loss
-
-    def _descend(
-        self,
-        rows: Sequence[Encoded],
-        losses: _Losses,
-        scale: float = 1.0,
-        likely: Sequence[tuple[Tensor, Tensor]] = (),
-        disturbed: bool = False,
-    ) -> float:
-        """Add the gradient of `scale` times the rows' mean loss, weighted token by token; return that loss.
-
-        Of it, a process adds and returns what its own rows make: the mean is over all processes' rows.
-        """
-        rows = [row for row in rows if any(label != IGNORED for label in row.labels)]
-        whole = sum(sum(map(abs, row.weights)) for row in rows)
-        done = 0.0
-        for picked, batch in self._batches(rows) if whole else ():
-            if likely:
-                said = [likely[i] for i in picked] or [(likely[0][0][:0], likely[0][1][:0])]
-                batch["likely"], batch["chances"] = (torch.cat(part) for part in zip(*said, strict=True))
-            inputs = self._disturbed(batch) if disturbed else {}
-            loss = self._sum(batch, losses, inputs) * (scale / whole)
-            torch.autograd.backward(loss)
-            if disturbed and self.settings.adversarial:
-                read = inputs["inputs_embeds"]
-                assert read.grad is not None
-                worse = read.detach() + perturb.worst_direction(read.grad, self.settings.adversarial)
-                torch.autograd.backward(self._sum(batch, losses, {"inputs_embeds": worse}) * (scale / whole))
-            done += float(loss.detach())
-        return done
-
-    def _contrast(self, rated: Sequence[int]) -> float:
-        """Add the gradient of the contrast of rated replies, and of how far their tokens drift; return that loss."""
-        rows, done = [self.thumbs.rows[i] for i in rated], 0.0
-        tokens = sum(len(self.thumbs_before[i]) for i in rated)
-        for picked, batch in self._batches(rows):
-            places = [rated[i] for i in picked]
-            nothing = self.thumbs_before[0][:0]  # where this process has no row of the step
-            before = torch.cat([nothing, *(self.thumbs_before[i] for i in places)])
-            gains = before - self._places(batch, self._plain_losses, {})
-            signs, weights = (
-                torch.tensor([of[i] for i in places], device=self.device)
-                for of in (self.thumbs.signs, self.thumbs.weights)
-            )
-            losses = objectives.reward(_by_row(gains, batch), signs, self.settings.reward_strength)
-            loss = (losses * weights).sum() / self.plan.each
-            loss = loss + _NEAR * self.settings.keep_weight * objectives.drift(gains).sum() / tokens
-            torch.autograd.backward(loss)
-            done += float(loss.detach())
-        return done
-
-    def _sum(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
-        return self._places(batch, losses, inputs).sum()
-
-    def _places(self, batch: dict[str, Tensor], losses: _Losses, inputs: dict[str, Tensor]) -> Tensor:
-        """Return losses at a batch's places; what takes many whole in float32 is computed in chunks, and again."""
-        logits, tokens = reply_logits(self.model, batch, **inputs)
-        if len(logits) <= _CHUNK or losses in self.lean_losses:
-            return losses(batch, logits, tokens, slice(None))
-        made = []
-        for start in range(0, len(logits), _CHUNK):
-            places = slice(start, start + _CHUNK)
-            made.append(checkpoint(losses, batch, logits[places], tokens[places], places, use_reentrant=False))
-        return torch.cat(made)
-
-    def _plain_losses(self, _: dict[str, Tensor], logits: Tensor, tokens: Tensor, __: slice) -> Tensor:
-        return objectives.mle(logits, tokens)
-
-    def _good_losses(self, batch: dict[str, Tensor], logits: Tensor, tokens: Tensor, places: slice) -> Tensor:
-        said = batch["labels"][:, 1:] != IGNORED
-        losses = objectives.mle(logits, tokens, self.settings.label_smoothing)
-        if self.settings.repeat_weight:
-            rows = said.nonzero()[:, 0][places]
-            losses = losses + self.settings.repeat_weight * objectives.own_repeats(logits, tokens, rows)
-        return losses * batch["weights"][:, 1:][said][places]
-
-    def _bad_losses(self, batch: dict[str, Tensor], logits: Tensor, tokens: Tensor, places: slice) -> Tensor:
-        contrast = _PUSHES[self.settings.negative]
-        weights = -batch["weights"][:, 1:][batch["labels"][:, 1:] != IGNORED][places]
-        return contrast(logits, tokens) * weights
-
-    def _keep_losses(self, batch: dict[str, Tensor], logits: Tensor, _: Tensor, places: slice) -> Tensor:
-        return objectives.divergence_from_base(logits, batch["likely"][places], batch["chances"][places])
-
-    def _disturbed(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Return what the model reads in place of a batch's ids: nothing but where a setting asks for it."""
-        settings, ids, labels = self.settings, batch["input_ids"], batch["labels"]
-        if settings.scheduled_sampling:
-            with torch.no_grad():
-                guesses = reply_logits(self.model, batch)[0].argmax(-1)
-            ids = perturb.sampled_inputs(ids, labels, guesses, settings.scheduled_sampling)
-        if not (settings.reply_dropout or settings.embedding_noise or settings.adversarial):
-            return {"input_ids": ids}
-        read = self.embed(ids)
-        if settings.reply_dropout:
-            read = perturb.earlier_replies_dropped(read, labels, settings.reply_dropout)
-        if settings.embedding_noise:
-            read = read + perturb.noise(read, batch["attention_mask"], settings.embedding_noise)
-        if settings.adversarial:
-            read = read if read.requires_grad else read.detach().requires_grad_()
-            read.retain_grad()
-        return {"inputs_embeds": read}
-
-    def _batches(self, rows: Sequence[Encoded]) -> Iterator[tuple[list[int], dict[str, Tensor]]]:
-        """Yield this process's share of the rows, batch by batch: their places among all, and tensors.
-
-        Where the model is divided, one that has fewer batches than another gets some of one row, which is nobody's.
-        """
-        lengths = [len(row.ids) for row in rows]
-        hands = deal(lengths, self.spread.count)
-        passes_of = [parts([lengths[i] for i in hand], self.device.type) for hand in hands]
-        mine = [[hands[self.spread.index][i] for i in part] for part in passes_of[self.spread.index]]
-        if self.sharded:
-            mine += [[]] * (max(map(len, passes_of)) - len(mine))
-        for picked in mine:
-            batch = pad([rows[i] for i in picked] or [Encoded([self.filler], [IGNORED], [0.0])], self.filler)
-            yield picked, {name: tensor.to(self.device) for name, tensor in batch.items()}
-
-    def _likely(self, rows: Sequence[Encoded]) -> list[tuple[Tensor, Tensor]]:
-        """Return what the base says at each place of the rows, see `objectives.likely_tokens`."""
-        made: dict[int, tuple[Tensor, Tensor]] = {}
-        for picked, batch in self._batches(rows):
-            counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
-            logits = torch.split(reply_logits(self.model, batch)[0], counts)
-            for i, part in zip(picked, logits, strict=False):
-                ids, chances = objectives.likely_tokens(part)
-                made[i] = ids.cpu(), chances.cpu()
-        return [(ids.to(self.device), chances.to(self.device)) for ids, chances in self._of_all(made)]
-
-    def _said(self, rows: Sequence[Encoded]) -> list[Tensor]:
-        """Return the loss, in nats, of each token of each row that carries one."""
-        made: dict[int, Tensor] = {}
-        for picked, batch in self._batches(rows):
-            counts = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
-            each = torch.split(self._places(batch, self._plain_losses, {}), counts)
-            made |= {i: part.cpu() for i, part in zip(picked, each, strict=False)}
-        return [said.to(self.device) for said in self._of_all(made)]
-
-    def _row_losses(self, rows: Sequence[Encoded]) -> list[float]:
-        """Return each row's mean loss in nats a token that carries one."""
-        return [float(said.mean()) for said in self._said(rows)]
-
-    def _of_all(self, found: Mapping[int, _Found]) -> list[_Found]:
-        """Return what each process found of its share of the rows, in the rows' order."""
-        merged = {i: one for part in self.spread.gather(found) for i, one in part.items()}
-        return [merged[i] for i in sorted(merged)]
-
     @property
     def _is_judged(self) -> bool:
         """Tell whether there are validation pairs."""
@@ -432,8 +259,8 @@ class _Training:
         """Measure the epoch that has just ended; tell whether its weights are to be kept."""
         self.model.eval()
         with torch.no_grad():
-            rows, watched = self._row_losses(self.validation), self._row_losses(self.watched)
-            both = zip(self.judged_before, self._said(self.judged.rows), strict=True)
+            rows, watched = self.reader.row_losses(self.validation), self.reader.row_losses(self.watched)
+            both = zip(self.judged_before, self.reader.said(self.judged.rows), strict=True)
             rows += self.judged.misranked([float((before - now).mean()) for before, now in both])
         if watched:
             state.general.append(mean(watched) - mean(self.watched_before))
@@ -451,9 +278,3 @@ class _Training:
         if rows and (not state.best or mean(rows) < mean(state.best)):
             state.best = rows
         return state.kept == state.epoch
-
-
-def _by_row(places: Tensor, batch: dict[str, Tensor]) -> Tensor:
-    """Sum what stands at a batch's places, (n,), row by row, (rows,)."""
-    rows = (batch["labels"][:, 1:] != IGNORED).nonzero()[:, 0]
-    return places.new_zeros(len(batch["labels"])).index_add(0, rows, places)

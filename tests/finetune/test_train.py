@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from feedback.errors import RapportError
-from finetune import train
+from finetune import reading
 from finetune.batches import PairRows, pad, parts
 from finetune.best import better, is_worse
 from finetune.checkpoints import State
@@ -243,7 +243,7 @@ def test_long_replies_give_the_same_gradient_in_chunks(tiny: Path, tmp_path: Pat
     settings = TrainSettings(epochs=1, learning_rate=1e-3, lora_rank=4)
     weights = []
     for chunk in (512, 3):
-        monkeypatch.setattr(train, "_CHUNK", chunk)
+        monkeypatch.setattr(reading, "_CHUNK", chunk)
         model, _ = train_adapter(
             fresh(tiny), [pair(1, "hello world " * 9)], [], [], settings, tmp_path, lambda *_: None
         )
@@ -252,7 +252,7 @@ def test_long_replies_give_the_same_gradient_in_chunks(tiny: Path, tmp_path: Pat
 
 
 def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: Path, monkeypatch) -> None:
-    read, refused, weights = train.reply_logits, [], []
+    read, refused, weights = reading.reply_logits, [], []
 
     def scarce(model, batch, **inputs):
         if model.training and not model.is_gradient_checkpointing:
@@ -261,7 +261,7 @@ def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: 
         return read(model, batch, **inputs)
 
     for way in (read, scarce):
-        monkeypatch.setattr(train, "reply_logits", way)
+        monkeypatch.setattr(reading, "reply_logits", way)
         model, _ = train_adapter(
             fresh(tiny), [pair(1, "fox")], [], [], TrainSettings(epochs=2), tmp_path, lambda *_: None
         )
