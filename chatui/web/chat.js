@@ -66,14 +66,27 @@ function why(m) {
   return [again];
 }
 
+// Which version learned from a reply's feedback; leads to what is known of that version.
+function learned(m) {
+  if (m.learned_by === null) return [];
+  const way = make('button', 'rp-learned', rpWord('learned_by', { n: m.learned_by }));
+  way.title = rpWord('learned_by_look');
+  way.onclick = (event) => {
+    event.stopPropagation();
+    rpView('learn');
+    rpLearn('versions');
+    document.dispatchEvent(new CustomEvent('rp-version', { detail: m.learned_by }));
+  };
+  return [way];
+}
+
 function notes(m) {
   const found = [];
-  if (m.correction === null && m.learned_by !== null) found.push(rpWord('learned_by', { n: m.learned_by }));
   if (m.compared) found.push(rpWord('compared_' + m.compared.fared, { version: versionName(m.compared.with) }));
   if (m.left_out) found.push(rpWord('left_out', { n: m.left_out }));
   if (m.status === 'error') found.push(m.error || rpWord('status_error'));
   else if (m.status !== 'complete') found.push(rpWord('status_' + m.status));
-  return found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text));
+  return [...(m.correction === null ? learned(m) : []), ...found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text))];
 }
 
 const versionName = (n) => n === null ? rpWord('imported') : n === 0 ? rpWord('base') : rpWord('version', { n });
@@ -104,7 +117,7 @@ function fill(bar, m) {
   bar.replaceChildren(line);
   if (m.correction !== null) {
     const said = make('div', 'rp-said'), head = make('b', '', rpWord('corrected'));
-    if (m.learned_by !== null) head.append(make('i', '', rpWord('learned_by', { n: m.learned_by })));
+    head.append(...learned(m));
     const swap = make('button', 'rp-swap', rpWord(m.correction_shown ? 'show_original' : 'show_instead'));
     swap.onclick = () => trigger('show_correction', { id: m.id, shown: !m.correction_shown });
     head.append(swap);

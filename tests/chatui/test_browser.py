@@ -293,6 +293,9 @@ def test_the_page_says_which_version_learned_a_correction(page, running: Running
     store.freeze_dataset(run, {}, {}, [PairRow(reply, correction, "correction", 1.0, "train")], now())
     store.add_version(7, "adapter", "versions/007", run, "refused", "", {})
     page.locator(".rp-said", has_text="learned by version 7").wait_for()
+    page.get_by_role("button", name="learned by version 7").click()
+    page.locator(".rp-version", has_text="Version 7").locator("[aria-expanded=true]").wait_for()
+    page.click("#rp-learning")  # back to the chat
     store.correct(reply, "What I taught, but better.")
     page.locator(".rp-said", has_text="but better").wait_for()
     assert "learned by" not in page.locator(".rp-said").inner_text()
