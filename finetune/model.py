@@ -1,5 +1,6 @@
 """Loading a model, and the one owner of its chat template, for training and for replying."""
 
+import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -24,6 +25,7 @@ from finetune.spread import on_gpus
 
 IGNORED = -100  # the label of a token that carries no loss
 _NO_TEMPLATE = "its tokenizer has no chat template; take the chat (instruct) model instead."
+_LOADS = itertools.count(1)  # numbers the adapters that were put beside others on a shared model
 _FLOAT32_UP_TO = 4 * 2**30  # bytes of weights; a larger model serves on a CPU in bfloat16, to fit
 
 
@@ -271,13 +273,13 @@ def attach_version(shared: Loaded, version_dir: Path) -> Loaded:
     from finetune import virtual
 
     adapter = version_dir / "adapter"
-    name = version_dir.name
+    # One for every time that it is loaded: a reply of its last spell may still be written when it serves again.
+    name = f"{version_dir.name}-{next(_LOADS)}"
     try:
         if not adapter.is_dir() or virtual.is_virtual(adapter):
             what = "is a whole model" if (version_dir / "model").is_dir() else "needs a model of its own"
             raise LoadError(f"{str(version_dir)!r} {what}, and there is no memory for a second one.")
-        if name not in getattr(shared.model, "peft_config", {}):
-            shared.model.load_adapter(str(adapter), adapter_name=name, use_safetensors=True)
+        shared.model.load_adapter(str(adapter), adapter_name=name, use_safetensors=True)
     except LoadError:
         raise
     # As in load_base: each of the many ways to fail becomes one sentence.

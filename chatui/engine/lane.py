@@ -215,7 +215,12 @@ class BatchLane:
     def _let_go(self) -> None:
         for shelf in list(self._shelves):
             for row in [row for row in shelf.rows if row.over]:
-                self._keep(shelf, row)
+                try:
+                    self._keep(shelf, row)
+                # To keep it saves the next turn some time; without memory for that, the seat still has to be emptied.
+                except Exception:
+                    log.exception("What a reply has read could not be kept.")
+                    shelf.slab.wipe(shelf.rows.index(row))
                 shelf.remove(row)
 
     def _keep(self, shelf: Shelf, row: Row) -> None:

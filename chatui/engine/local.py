@@ -92,7 +92,9 @@ class LocalEngine:
         except EngineError as error:
             for one in made.values():
                 self._loop.retire(one.lane, one.drop)
-            if not self._shares:
+            if self._shares:
+                self._share_memory()  # what was loaded took of it
+            else:
                 self.announce("failed", str(error))
             raise
         with self._lock:
@@ -102,6 +104,10 @@ class LocalEngine:
         for number, one in former.items():
             if number not in shares:
                 self._loop.retire(one.lane, one.drop)
+        self._share_memory()
+
+    def _share_memory(self) -> None:
+        """Give caches what the weights that serve leave."""
         self._loop.memory = self._budget.caches(sum(one.bytes for one in self._served.values()))
 
     def share_cores(self, beside: bool) -> None:
@@ -153,13 +159,17 @@ class LocalEngine:
                 raise EngineError(self._state.message or "The model is loading; try again in a moment.")
             number = stay_with if stay_with in self._shares else self._draw()
             one = self._served[number]
-        prompt = fit_prompt(one.template, messages, sampling.max_new_tokens, begun)
-        self._loop.reserve()
-        row = Row(prompt.ids, prompt.most, sampling)
+            self._loop.reserve(one.lane)  # here: a promotion may follow at once
+        try:
+            prompt = fit_prompt(one.template, messages, sampling.max_new_tokens, begun)
+            row = Row(prompt.ids, prompt.most, sampling)
+        except BaseException:
+            self._loop.release(one.lane)
+            raise
         generation = LocalGeneration(
             number, prompt.kept, row, one.template, prompt.begun, lambda: self._loop.submit(row, one.lane)
         )
-        generation.leave = weakref.finalize(generation, self._loop.release)
+        generation.leave = weakref.finalize(generation, self._loop.release, one.lane)
         return generation
 
     def _draw(self) -> int:

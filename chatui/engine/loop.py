@@ -5,12 +5,12 @@ Only this thread touches a lane or a model that serves, so no step is disturbed;
 
 import logging
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any
 
-from chatui.engine.lane import FULL, Lane
+from chatui.engine.lane import FULL, Lane, fail
 from chatui.engine.protocol import EngineBusy, EngineError
 from chatui.engine.rows import Row
 
@@ -27,29 +27,44 @@ class Loop:
         self._wishes: deque[tuple[Callable[[], Any], Future[Any]]] = deque()
         self._lanes: list[Lane] = []
         self._retired: list[tuple[Lane, Callable[[], None]]] = []
-        self._places = 0  # replies that were begun and are not over
-        self._closed = False
+        self._places: Counter[Lane] = Counter()  # replies of each lane that were begun and are not over
+        self._left: deque[Lane] = deque()  # lanes of replies that are over and still counted
+        self._closed, self._fault = False, ""
         self._news = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
-    def reserve(self) -> None:
-        """Keep a place for a reply that is about to be written. Raises EngineBusy when all are taken."""
-        with self._news:
-            if self._places >= self._most:
-                raise EngineBusy(f"{self._places} replies are being written or waiting already; try again in a moment.")
-            self._places += 1
+    def reserve(self, lane: Lane) -> None:
+        """Keep a place for a reply that is about to be written; until it is given back, its lane stays.
 
-    def release(self) -> None:
-        """Give the place of a reply back."""
+        Raises EngineBusy when all are taken.
+        """
         with self._news:
-            self._places -= 1
+            taken = self._counted().total()
+            if taken >= self._most:
+                raise EngineBusy(f"{taken} replies are being written or waiting already; try again in a moment.")
+            self._places[lane] += 1
+
+    def release(self, lane: Lane) -> None:
+        """Give the place of a reply back; may be called from anywhere, garbage collection in this class included."""
+        self._left.append(lane)
+        with self._news:
+            self._news.notify()
+
+    def _counted(self) -> Counter[Lane]:
+        """Return how many places are taken in each lane that has any."""
+        while self._left:
+            lane = self._left.popleft()
+            self._places[lane] -= 1
+            if not self._places[lane]:
+                del self._places[lane]
+        return self._places
 
     def submit(self, row: Row, lane: Lane, first: bool = False) -> None:
         """Put a reply at the end of the line, or (`first`) at its beginning."""
         with self._news:
             if self._closed:
-                row.end("stopped")
+                self._over(row)
                 return
             self._line.appendleft((row, lane)) if first else self._line.append((row, lane))
             self._number()
@@ -88,36 +103,52 @@ class Loop:
         return True
 
     def _run(self) -> None:
-        while True:
+        try:
+            while self._turn():
+                pass
+        # Nothing is known to come here; if it did, whoever waits for a token would wait for ever.
+        except Exception:
+            log.exception("The engine's thread has failed.")
             with self._news:
-                while not (self._closed or self._line or self._wishes or self._busy()):
-                    self._news.wait()
-                if self._closed:
-                    break
-                wishes = [self._wishes.popleft() for _ in range(len(self._wishes))]
-            for wish, future in wishes:
-                _grant(wish, future)
-            self._admit()
-            for lane in self._lanes:
-                if lane.rows:
-                    self._step(lane)
-            self._let_go()
+                self._closed, self._fault = True, "The engine has failed; start the app again."
         self._end()
+
+    def _turn(self) -> bool:
+        """Wait for something to do, and do it once; False when the loop is closed."""
+        with self._news:
+            while not (self._closed or self._line or self._wishes or self._busy() or self._leaving()):
+                self._news.wait()
+            if self._closed:
+                return False
+            wishes = [self._wishes.popleft() for _ in range(len(self._wishes))]
+        for wish, future in wishes:
+            _grant(wish, future)
+        self._admit()
+        for lane in self._lanes:
+            if lane.rows:
+                self._step(lane)
+        self._let_go()
+        return True
 
     def _let_go(self) -> None:
         """Forget the retired lanes whose last reply has ended."""
-        for lane, then in list(self._retired):
-            if not lane.rows and not self._waited(lane):
-                self._retired.remove((lane, then))
-                self._lanes = [other for other in self._lanes if other is not lane]
+        for lane, then in self._leaving():
+            self._retired.remove((lane, then))
+            self._lanes = [other for other in self._lanes if other is not lane]
+            try:
                 then()
+            # What a version leaves behind is not worth the replies of all others.
+            except Exception:
+                log.exception("A version that serves no more could not be let go of.")
+
+    def _leaving(self) -> list[tuple[Lane, Callable[[], None]]]:
+        """List the retired lanes that no reply is begun, waiting or being written in."""
+        with self._news:
+            wanted = {id(lane) for lane in self._counted()} | {id(lane) for _, lane in self._line}
+        return [(lane, then) for lane, then in self._retired if not lane.rows and id(lane) not in wanted]
 
     def _busy(self) -> bool:
         return any(lane.rows for lane in self._lanes)
-
-    def _waited(self, lane: Lane) -> bool:
-        with self._news:
-            return any(lane is other for _, other in self._line)
 
     def _step(self, lane: Lane) -> None:
         try:
@@ -139,13 +170,22 @@ class Loop:
                 row, lane = self._line[0]
                 if lane not in self._lanes:
                     row.fail("The version that was to write this reply is gone; try again.")
-                elif not lane.add(row):
+                elif not self._taken_on(row, lane):
                     if self._busy():
                         break  # who is being written to will leave memory behind
                     row.fail(FULL)
                 self._line.popleft()
                 row.waiting = 0
             self._number()
+
+    def _taken_on(self, row: Row, lane: Lane) -> bool:
+        """Have a lane take a reply on; False while there is no memory for it. One that cannot be taken on fails."""
+        try:
+            return lane.add(row)
+        # Memory that is there by the setting may be another's: a training run's, say.
+        except Exception as error:  # noqa: BLE001
+            fail(row, error)
+            return True
 
     def _running(self) -> int:
         return sum(len(lane.rows) for lane in self._lanes)
@@ -160,9 +200,13 @@ class Loop:
             self._line.clear()
             self._lanes = []
         for row in rows:
-            row.end("stopped")
+            self._over(row)
         for _, future in self._wishes:
             future.cancel()
+
+    def _over(self, row: Row) -> None:
+        """End a reply that nobody computes any more."""
+        row.fail(self._fault) if self._fault else row.end("stopped")
 
 
 def _grant(wish: Callable[[], Any], future: Future[Any]) -> None:

@@ -12,6 +12,7 @@ from chatui.engine.protocol import EngineError
 from chatui.engine.stock import Stock
 from finetune.model import LoadError, attach_version, load_version
 from tests.chatui.engine.models import GREEDY, HELLO, loaded_from, text_of, written
+from tests.chatui.scripted import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_a_promotion_on_a_shared_base_lets_replies_end_where_they_began(tiny, ve
     engine.serve({3: 1.0})
     assert [*steps][-1] == alone
     assert written(engine) != alone
-    assert set(engine._shared.model.peft_config) == {"3"}
+    assert [name.split("-")[0] for name in engine._shared.model.peft_config] == ["3"]
     with pytest.raises(EngineError, match="Version 4 cannot serve: .*whole model, and there is no memory"):
         engine.serve({4: 1.0})
     assert text_of(engine.begin(HELLO, GREEDY)) and engine.state().versions == (3,)
@@ -86,4 +87,21 @@ def test_a_limit_that_no_model_fits_is_one_sentence(tiny, versions) -> None:
     with pytest.raises(EngineError, match=r"--engine-memory 0.03 is too little: the model needs 0.06 GiB"):
         engine.serve({0: 1.0})
     assert engine.state().phase == "failed"
+    engine.close()
+
+
+def test_a_version_promoted_again_while_it_is_still_written_keeps_its_adapter(tiny, versions, monkeypatch) -> None:
+    monkeypatch.setattr(Budget, "holds_two", lambda *_: False)
+    engine = engine_on(tiny, versions)
+    engine.serve({1: 1.0})
+    alone = written(engine)
+    steps = iter(engine.begin(HELLO, GREEDY))
+    next(steps)
+    engine.serve({0: 1.0})
+    engine.serve({1: 1.0})
+    assert [*steps][-1] == alone  # its first spell ends here, and takes its own adapter along
+    wait_for(lambda: len(engine._shared.model.peft_config) == 1)
+    assert written(engine) == alone
+    engine.serve({0: 1.0})
+    assert written(engine) != alone
     engine.close()
