@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from chatui.engine.protocol import EngineError
-from chatui.engine.window import fit
+from chatui.engine.window import share
 from chatui.needs import Template
 
 
@@ -26,16 +26,11 @@ def fit_prompt(template: Template, messages: Sequence[tuple[str, str]], max_new_
     for text in (begun, *(part for message in messages for part in message)):
         _check_readable(text)
     beginning = template.encode(begun)
-    most = min(max_new_tokens, template.context // 2)
-    room = template.context - most - len(beginning)
-    kept, tokens = fit(messages, lambda some: len(_prompt(template, some)), room)
+    kept, tokens, most = share(
+        messages, lambda some: len(_prompt(template, some)), template.context, max_new_tokens, len(beginning)
+    )
     if not tokens:
         raise EngineError("There is nothing to reply to; say something first.")
-    if tokens > room:
-        raise EngineError(
-            f"The message has {tokens + len(beginning):,} tokens with its frame; the model reads at most "
-            f"{template.context - most:,}: shorten it."
-        )
     return Prompt(_prompt(template, [messages[place] for place in kept]) + beginning, kept, most, len(beginning))
 
 

@@ -5,6 +5,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from chatui.engine.halves import whole
 from chatui.engine.protocol import EngineBusy, EngineError
 
 _TOO_LONG = re.compile(
@@ -91,7 +92,8 @@ def message_of(value: Any) -> str:
             return f"{message_of(inner)} ('{inner['param']}')"
         if inner is not None:
             return message_of(inner)
-    return " ".join((value if isinstance(value, str) else json.dumps(value)).split())
+    # Half a character could not be kept with the reply that it says this of.
+    return " ".join((whole(value) if isinstance(value, str) else json.dumps(value)).split())
 
 
 def shortened(text: str) -> str:

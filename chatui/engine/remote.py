@@ -16,7 +16,7 @@ from chatui.engine.background import Background
 from chatui.engine.protocol import EngineError, EngineState, Sampling
 from chatui.engine.remote_reply import Order, RemoteGeneration, Write
 from chatui.engine.server import Patience, Server
-from chatui.engine.window import Messages, fit
+from chatui.engine.window import Messages, share
 from chatui.needs import Template
 
 
@@ -137,25 +137,22 @@ class RemoteEngine:
     def _fit(self, messages: Messages, max_new_tokens: int, begun: str) -> tuple[list[int], int, int]:
         """Return the places of the messages that fit, their tokens (0: unknown), and how many may be written.
 
-        Raises EngineError when the last message alone does not fit.
+        Raises EngineError when the last message alone does not fit, or the reply is too long to go on.
         """
         template = self._template
         contexts = [server.context for server in self._servers if server.context]
         context = min([*contexts, *([template.context] if template else [])], default=None)
-        most = min(max_new_tokens, context // 2) if context else max_new_tokens
         if template is None or context is None:
+            most = min(max_new_tokens, context // 2) if context else max_new_tokens
             return list(range(len(messages))), 0, most
         already = len(template.encode(begun))
         try:
-            kept, tokens = fit(messages, lambda some: len(template.prompt(some)), context - most - already)
+            kept, tokens, most = share(
+                messages, lambda some: len(template.prompt(some)), context, max_new_tokens, already
+            )
         # A stranger's chat template is a program; whatever it raises is the reader's notice.
         except Exception as error:
             raise EngineError(str(error)) from error
-        if tokens + already + most > context:
-            raise EngineError(
-                f"The message has {tokens + already:,} tokens with its frame; the model reads at most "
-                f"{context - most:,}: shorten it."
-            )
         return kept, tokens + already, most
 
     def _template_read(self) -> Template | None:

@@ -12,14 +12,20 @@ from chatui.engine.adapters import model_name
 from chatui.engine.background import Background
 from chatui.engine.chat_request import learned, request_body
 from chatui.engine.dialects import unheeded
+from chatui.engine.halves import Halves
 from chatui.engine.protocol import EngineError, Sampling, every_token
 from chatui.engine.refusals import RequestRefused, ServerBusy, ServerFails, ServerSilent
 from chatui.engine.server import Piece, Server
 from chatui.engine.stopping import cut
 from chatui.engine.told import Told
-from chatui.engine.window import joined, without_oldest
+from chatui.engine.window import joined, too_long_to_go_on, without_oldest
 
 Write = Callable[[], Coroutine[Any, Any, None]]
+
+# Why a model may end a reply by itself, in the words of one server or another. For any other reason (a limit, a filter,
+# an abort, one that is not known) the reply was cut short: it may go on, and no version is taught to end there.
+_BY_ITSELF = {"stop", "eos", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call"}
+_NOT_TOLD = "not told"
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,7 @@ class RemoteGeneration:
         self.pace: Callable[[], float] = every_token
         self._order, self._background, self._most = order, background, most
         self._written, self._shown, self._end = "", "", ""
+        self._halves = Halves()
         self._join = self._reloaded = False
         self._cancelled = threading.Event()
         self._future: Future[None] | None = None
@@ -78,11 +85,13 @@ class RemoteGeneration:
             while came := self._taken(texts):
                 yield came[-1]
                 texts.rest(self.pace())
-            if self._cancelled.is_set() or self._future.cancelled():
-                self.finish = "stopped"
-                return
-            self._future.result()
-            self.finish = self._end
+            stopped, end = self._cancelled.is_set() or self._future.cancelled(), self._end
+            if not stopped:
+                self._future.result()
+            # One that was stopped just after its end has ended, and all of it may not have been taken yet.
+            if end and (came := texts.take()):
+                yield came[-1]
+            self.finish = end or "stopped"
         finally:
             self._future.cancel()
 
@@ -136,6 +145,7 @@ class RemoteGeneration:
         return request_body(server, model_name(server, self.version), messages, order.sampling, self._most, order.begun)
 
     async def _follow(self, server: Server, body: dict[str, Any], show: Callable[[str], None]) -> None:
+        self._halves, self.completion_tokens = Halves(), 0
         server.writing += 1
         try:
             async with aclosing(server.chat(body)) as pieces:
@@ -145,12 +155,27 @@ class RemoteGeneration:
                         return  # a stop text has come: what would follow is not wanted
         finally:
             server.writing -= 1
+        if not self._end:
+            self._end_untold(server, show)
+
+    def _end_untold(self, server: Server, show: Callable[[str], None]) -> None:
+        """End a reply whose server said that it is over and not why. Raises ServerFails when it holds no word.
+
+        Some proxies never say it (of Gemini, for one), others leave it out only when what they stand before broke off.
+        Nothing tells these apart, so it counts as cut short: a whole reply loses little by that, as its text is still
+        learnt from, while a cut one that counts as whole could not go on, and would teach to end in mid-sentence.
+        """
+        if not self._written:
+            raise ServerFails(f"The server at {server.url} ended the reply before its first word.")
+        self._take(Piece(finish=_NOT_TOLD), show)
 
     def _take(self, piece: Piece, show: Callable[[str], None]) -> bool:
         """Add a piece to the reply, and show what has become certain of it; say whether a stop text has come."""
-        if piece.text and not self._end:
-            self._written += piece.text
-            self.completion_tokens += 1
+        if not self._end:
+            self._written += self._halves.add(piece.text)
+            self.completion_tokens += bool(piece.text)
+        if piece.finish in _BY_ITSELF:  # one that was cut short may write the other half when it goes on
+            self._written += self._halves.rest()
         text, stopped = cut(self._written, self._order.sampling.stop)
         if piece.finish and not stopped:
             text = self._written
@@ -158,7 +183,7 @@ class RemoteGeneration:
             self._shown = text
             show(self._order.begun + text)
         if stopped or piece.finish:
-            self._end = "length" if piece.finish == "length" and not stopped else "end"
+            self._end = self._end or ("end" if stopped or piece.finish in _BY_ITSELF else "length")
         self.completion_tokens = piece.completion_tokens or self.completion_tokens
         self.prompt_tokens = piece.prompt_tokens or self.prompt_tokens
         return stopped
@@ -166,7 +191,7 @@ class RemoteGeneration:
     async def _amend(self, server: Server, body: dict[str, Any], failure: ServerFails) -> bool:
         """Change what is asked so that this server may take it; say whether there is something to change.
 
-        Raises EngineError when the last message alone is too long.
+        Raises EngineError when the last message alone is too long, or the reply is too long to go on.
         """
         if not isinstance(failure, RequestRefused):
             return await self._loaded_again(server, failure)
@@ -181,15 +206,20 @@ class RemoteGeneration:
         return could_join
 
     def _shorten(self, server: Server, failure: RequestRefused) -> bool:
-        server.context = failure.context or server.context
-        most = min(self._most, server.context // 2) if server.context else self._most
+        server.context, begun = failure.context or server.context, self._order.begun
+        # A beginning may fill half of what the server reads, as it was told to write no more: half of the rest is left.
+        most = min(self._most, server.context // (4 if begun else 2)) if server.context else self._most
+        fewer = without_oldest(self._order.messages, self.kept)
         if most < self._most:
             self._most = most
-            return True
-        fewer = without_oldest(self._order.messages, self.kept)
-        if fewer is None:
+        elif fewer is not None:
+            self.kept = fewer
+        elif not begun:
             raise EngineError(f"The message is longer than the server at {server.url} reads; shorten it.") from failure
-        self.kept = fewer
+        elif self._most > 1:
+            self._most //= 2
+        else:
+            raise EngineError(too_long_to_go_on(server.context)) from failure
         return True
 
     async def _loaded_again(self, server: Server, failure: ServerFails) -> bool:

@@ -13,14 +13,16 @@ from urllib.parse import urlsplit
 import httpx
 
 from chatui.engine.dialects import LLAMA_CPP, STANDARD, Dialect, dialect_of
-from chatui.engine.refusals import ServerFails, ServerSilent, message_of, refusal, shortened
-from chatui.engine.sse import NotEvents, events
+from chatui.engine.refusals import ServerFails, ServerSilent, message_of, refusal, said, shortened
+from chatui.engine.sse import Event, NotEvents, events
 
 _QUICK_S = 15.0  # for everything but replies and the loading of adapters
 LOADING_S = 300.0  # a server may read an adapter from a slow disk
 _FIGURES_S = 5.0  # after a reply's end its figures may follow
 _PUT_OFF_S = 30.0  # a server that failed is asked last for so long
 _MOST_BODY = 64 * 1024
+# What stands for a reason that is still to come: older SGLang and Ollama write '', KoboldCpp 'null'.
+_NOT_YET = ("", "null")
 
 
 @dataclass(frozen=True)
@@ -37,7 +39,7 @@ class Piece:
     """What one event of a chat stream tells."""
 
     text: str = ""
-    finish: str | None = None
+    finish: str | None = None  # why the reply is over, in the server's word
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
@@ -112,6 +114,7 @@ class Server:
     async def chat(self, body: dict[str, Any]) -> AsyncGenerator[Piece]:
         """Stream a chat completion. Raises ServerFails, before the first piece or between any two.
 
+        It may be over without a piece that has a `finish`, if the server says so (`[DONE]`) and no more.
         Closing the iterator closes the connection, by which the server learns that it need not go on.
         """
         async with self._answer("POST", "/v1/chat/completions", body, self._patience.token_s) as response:
@@ -142,31 +145,40 @@ class Server:
             what = self._shown(str(error))
             raise ServerFails(f"The server at {self.url} sends what is no chat stream: {what!r}.") from error
 
-    async def _pieces(self, stream: AsyncIterator[str]) -> AsyncIterator[Piece]:
+    async def _pieces(self, stream: AsyncIterator[Event]) -> AsyncIterator[Piece]:
         finished = False
-        async for data in stream:
-            if data.strip() == "[DONE]":
+        async for event in stream:
+            if event.data.strip() == "[DONE]":
                 return
-            piece = self._piece(data)
+            if not event.data.strip():
+                continue  # it keeps the connection alive, as a comment does
+            piece = self._piece(event)
             finished = finished or piece.finish is not None
             yield piece
         if not finished:
             raise ServerFails(f"The server at {self.url} ended the connection in the middle of the reply.")
 
-    def _piece(self, data: str) -> Piece:
+    def _piece(self, event: Event) -> Piece:
+        if event.is_error:
+            raise self._failure(said(event.data.encode()))
         try:
-            event = json.loads(data)
-            if event.get("error"):
-                raise ServerFails(f"The server at {self.url} failed: {self._shown(message_of(event))}.")
-            choice = (event.get("choices") or [{}])[0]
-            usage = event.get("usage") or {}
+            chunk = json.loads(event.data)
+            if chunk.get("error") or chunk.get("object") == "error":
+                raise self._failure(message_of(chunk))
+            choice = (chunk.get("choices") or [{}])[0]
+            usage = chunk.get("usage") or {}
             text = (choice.get("delta") or {}).get("content") or ""
             if not isinstance(text, str):
                 raise TypeError("a piece of text must be a text")
+            reason = choice.get("finish_reason")
             figures = (usage.get(name) for name in ("prompt_tokens", "completion_tokens"))
-            return Piece(text, choice.get("finish_reason"), *(n if isinstance(n, int) else None for n in figures))
+            finish = reason if isinstance(reason, str) and reason not in _NOT_YET else None
+            return Piece(text, finish, *(n if isinstance(n, int) else None for n in figures))
         except (ValueError, AttributeError, TypeError, LookupError) as error:
-            raise NotEvents(data[:80]) from error
+            raise NotEvents(event.data[:80]) from error
+
+    def _failure(self, why: str) -> ServerFails:
+        return ServerFails(f"The server at {self.url} failed{': ' + self._shown(why) if why else ''}.")
 
     def _shown(self, text: str) -> str:
         return shortened(text.replace(self._key, "***") if self._key else text)
