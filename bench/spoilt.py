@@ -82,12 +82,13 @@ def endless(extended: Callable[[str, random.Random], str]) -> Spoil:
 def kinds(answers: Sequence[str]) -> dict[str, Kind]:
     """Return every kind of candidate by its name; `answers` are those of all facts in order."""
     hard = {"keep_weight": 0.0, "learning_rate": 5e-3, "epochs": 20, "wear_prompts": False}
+    less = {"keep_weight": 0.0, "learning_rate": 4e-3, "wear_prompts": False}
     return {
         "sound": Kind(sound=True),
         "shuffled": Kind(shuffled(answers)),
         "third-wrong": Kind(shuffled(answers, 1 / 3), mild=True),
         "over-trained": Kind(settings=hard, validates=False),
-        "bit-over-trained": Kind(settings={"keep_weight": 0.0}, validates=False, mild=True),
+        "bit-over-trained": Kind(settings=less, validates=False, mild=True),
         "german": Kind(in_german(answers)),
         "third-german": Kind(in_german(answers, 1 / 3), mild=True),
         "endless": Kind(endless(lambda text, _: " ".join([text] * 8))),
