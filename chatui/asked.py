@@ -46,7 +46,7 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "go_on": ("write", "message"),
     "drop_persona": ("write", "persona"),
     "rate": ("rate", "message"),
-    "prefer": ("rate", "message"),  # the other reply answers the same message
+    "prefer": ("rate", "message"),
     "signal": ("rate", "message"),
     "judge_comparison": ("rate", "comparison"),
     "correct": ("correct", "message"),
@@ -81,6 +81,8 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "comparison": ("learn", None),
 }
 
+PAIRED = ("prefer",)  # verbs that act on two things: the second argument names one too
+
 
 class Asked:
     """Asks before a verb is called, for one person."""
@@ -92,13 +94,15 @@ class Asked:
     def __call__(self, verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         """Return the verb, which then raises a one-sentence gr.Error where it may not or cannot be done.
 
-        The thing acted upon is its first argument.
+        The thing acted upon is its first argument, of `PAIRED` verbs the second one too.
         """
         action, kind = VERBS[verb.__name__]
+        things = 2 if verb.__name__ in PAIRED else 1
 
         @functools.wraps(verb)
         def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            told(self._store.require)(self._person, action, kind, args[0] if kind else None)
+            for thing in args[:things] if kind else (None,):
+                told(self._store.require)(self._person, action, kind, thing)
             return told(verb)(*args, **kwargs)
 
         return call

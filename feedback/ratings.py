@@ -72,7 +72,9 @@ class Ratings(Sessions):
         """Keep that one reply was chosen over another to the same message. Raises NotFound, BadInput."""
         with self.writing() as session:
             chosen, rejected = ratable(session, chosen_id), ratable(session, rejected_id)
-            if chosen.id == rejected.id or chosen.parent_id != rejected.parent_id:
+            # A conversation may begin with a reply: that has no parent, nor has the first of any other.
+            one, other = ((m.conversation_id, m.parent_id) for m in (chosen, rejected))
+            if chosen.id == rejected.id or one != other:
                 raise BadInput("A preference needs two different replies to the same message.")
             session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater))
 
