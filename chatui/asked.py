@@ -6,6 +6,7 @@ that is not in the table below cannot be called at all, so a new one says first 
 
 import functools
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,10 +16,12 @@ from chatui.engine.protocol import EngineError
 from feedback.errors import RapportError
 from feedback.schema import LOCAL
 from feedback.store import Store
+from feedback.trouble import DatabaseTrouble, in_words
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+log = logging.getLogger("rapport.asked")
 _refusals = itertools.count(1)
 
 # verb -> what is done, and the kind of thing that its first argument names; None: nothing that has an owner
@@ -109,7 +112,7 @@ class Asked:
 
 
 def told(verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a verb's named errors reach the person as one sentence."""
+    """Let a verb's named errors, and trouble with the database, reach the person as one sentence."""
 
     @functools.wraps(verb)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -117,6 +120,9 @@ def told(verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             return verb(*args, **kwargs)
         except (RapportError, EngineError) as error:
             raise gr.Error(str(error), title="", print_exception=False) from error
+        except DatabaseTrouble as error:
+            log.exception("The record could not be reached.")
+            raise gr.Error(in_words(error), title="", print_exception=False) from error
 
     return call
 
