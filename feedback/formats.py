@@ -246,10 +246,10 @@ def _text(value: Any, what: str, most: int = MAX_TEXT) -> str:
         raise BadInput(f"{what} is {type(value).__name__}, not a text")
     if len(value) > most:
         raise BadInput(f"{what} has {len(value):,} characters; {most:,} is the most that is kept")
-    value = value.replace("\0", "")  # which PostgreSQL does not take, and nobody misses
-    if wrong := unkept(value):
+    text: str = value.replace("\0", "")  # which PostgreSQL does not take, and nobody misses
+    if wrong := unkept(text):
         raise BadInput(f"{what} holds {wrong}")
-    return value
+    return text
 
 
 def _reasons(value: Any, where: str) -> tuple[str, ...] | None:
