@@ -6,6 +6,7 @@ that is not in the table below cannot be called at all, so a new one says first 
 
 import functools
 import itertools
+import logging
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
@@ -15,10 +16,12 @@ from chatui.engine.protocol import EngineError
 from feedback.errors import RapportError
 from feedback.schema import LOCAL
 from feedback.store import Store
+from feedback.trouble import DatabaseTrouble, in_words
 
 Arguments = ParamSpec("Arguments")
 Result = TypeVar("Result")
 
+log = logging.getLogger("rapport.asked")
 _refusals = itertools.count(1)
 
 # verb -> what is done, and the kind of thing that its first argument names; None: nothing that has an owner
@@ -46,7 +49,7 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "go_on": ("write", "message"),
     "drop_persona": ("write", "persona"),
     "rate": ("rate", "message"),
-    "prefer": ("rate", "message"),  # the other reply answers the same message
+    "prefer": ("rate", "message"),
     "signal": ("rate", "message"),
     "judge_comparison": ("rate", "comparison"),
     "correct": ("correct", "message"),
@@ -81,6 +84,8 @@ VERBS: dict[str, tuple[str, str | None]] = {
     "comparison": ("learn", None),
 }
 
+PAIRED = ("prefer",)  # verbs that act on two things: the second argument names one too
+
 
 class Asked:
     """Asks before a verb is called, for one person."""
@@ -92,20 +97,22 @@ class Asked:
     def __call__(self, verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
         """Return the verb, which then raises a one-sentence gr.Error where it may not or cannot be done.
 
-        The thing acted upon is its first argument.
+        The thing acted upon is its first argument, of `PAIRED` verbs the second one too.
         """
         action, kind = VERBS[verb.__name__]
+        things = 2 if verb.__name__ in PAIRED else 1
 
         @functools.wraps(verb)
         def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
-            told(self._store.require)(self._person, action, kind, args[0] if kind else None)
+            for thing in args[:things] if kind else (None,):
+                told(self._store.require)(self._person, action, kind, thing)
             return told(verb)(*args, **kwargs)
 
         return call
 
 
 def told(verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
-    """Let a verb's named errors reach the person as one sentence."""
+    """Let a verb's named errors, and trouble with the database, reach the person as one sentence."""
 
     @functools.wraps(verb)
     def call(*args: Arguments.args, **kwargs: Arguments.kwargs) -> Result:
@@ -113,6 +120,9 @@ def told(verb: Callable[Arguments, Result]) -> Callable[Arguments, Result]:
             return verb(*args, **kwargs)
         except (RapportError, EngineError) as error:
             raise gr.Error(str(error), title="", print_exception=False) from error
+        except DatabaseTrouble as error:
+            log.exception("The record could not be reached.")
+            raise gr.Error(in_words(error), title="", print_exception=False) from error
 
     return call
 

@@ -15,13 +15,16 @@ from typing import Any
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
 from chatui.following import Followed, pause
 from chatui.meter import Meter
+from feedback.characters import keepable
 from feedback.errors import BadInput
 from feedback.messages import check_text
 from feedback.records import Opening, Said
 from feedback.store import Store
+from feedback.trouble import DatabaseTrouble, in_words
 
 log = logging.getLogger("rapport.replies")
 _BEAT_S = 1.0
+_AGAIN_S = (1.0, 2.0, 4.0)  # pauses before a reply's end is tried to be kept again
 _TELLING_APART = 0.7  # temperature from which two samples of one version differ
 
 
@@ -37,6 +40,7 @@ class Live(Followed):
     text: str = ""
     status: str = "running"
     error: str | None = None
+    stop_asked: bool = False  # by a person
     kept: list[int] = field(init=False)  # what the engine meant to be given when the row was opened
 
     def __post_init__(self) -> None:
@@ -91,17 +95,19 @@ class Replies:
     def regenerate(self, message_id: str) -> Live:
         """Write another reply beside one, or beside those to a person's message. Raises as `send`."""
         path = self.store.path_to(message_id)
-        live = self._reply(path[:-1] if path[-1].role == "assistant" else path)
-        if path[-1].role == "assistant":
-            self.store.signal(message_id, "regenerated")
+        if path[-1].role != "assistant":
+            return self._reply(path)
+        live = self._reply(_asked(path))
+        self.store.signal(message_id, "regenerated")
         return live
 
     def go_on(self, message_id: str) -> Live:
         """Write another reply that begins as one did that was cut short, and goes on. Raises as `send`."""
-        *above, cut = self.store.path_to(message_id)
+        path = self.store.path_to(message_id)
+        cut = path[-1]
         if cut.role != "assistant" or not cut.content or (cut.status == "complete" and cut.finish != "length"):
             raise BadInput(f"Message {message_id!r} was not cut short; there is nothing to go on from.")
-        return self._reply(above, cut)
+        return self._reply(_asked(path), cut)
 
     def compare(self, conversation_id: str, text: str) -> tuple[int, Live, Live]:
         """Commit what the person said, and begin two replies to it, by two versions where two serve.
@@ -201,8 +207,8 @@ class Replies:
         """End what is being written in this conversation; say whether there was anything."""
         writing = self.live(conversation_id)
         for live in writing:
+            live.stop_asked = True  # whether that cuts it, its end tells: it may be whole already
             live.generation.cancel()
-            self.store.signal(live.message_id, "stopped")
         return bool(writing)
 
     def close(self, timeout_s: float = 10.0) -> None:
@@ -219,7 +225,7 @@ class Replies:
         status = "error"
         try:
             for text in self._meter.follow(live.generation):
-                live.text = text
+                live.text = keepable(text)
                 first = first or time.monotonic()
                 live.tell()
             status = "stopped" if live.generation.finish == "stopped" else "complete"
@@ -249,17 +255,32 @@ class Replies:
 
     def _end(self, live: Live, status: str, seconds: dict[str, Any]) -> None:
         try:
-            finish = live.generation.finish if status != "error" else None
-            figures = {**self._figures(live), **seconds}
-            self.store.end_reply(live.message_id, live.text, status, finish, **figures)
+            self._keep_end(live, status, seconds)
         # The record is out of reach (a full disk, say): the row stays open and is closed as interrupted later.
         except Exception as error:
             log.exception("A reply could not be kept.")
-            status, live.error = "error", f"The reply could not be kept: {error}."
+            why = in_words(error) if isinstance(error, DatabaseTrouble) else str(error)
+            status, live.error = "error", f"The end of the reply could not be kept. {why}"
         live.status = status
         live.tell()
         with self._lock:
             self._live.pop(live.message_id, None)
+
+    def _keep_end(self, live: Live, status: str, seconds: dict[str, Any]) -> None:
+        """Close a reply's row; where the database is in trouble, that may pass. Raises what the last try raised."""
+        finish = live.generation.finish if status != "error" else None
+        for pause_s in (*_AGAIN_S, None):
+            try:
+                figures = {**self._figures(live), **seconds}
+                self.store.end_reply(live.message_id, live.text, status, finish, **figures)
+                if live.stop_asked and status == "stopped":
+                    self.store.signal(live.message_id, "stopped")
+                return
+            except DatabaseTrouble:
+                if pause_s is None:
+                    raise
+                log.warning("A reply's end could not be kept; trying again in %g s.", pause_s, exc_info=True)
+                self._closing.wait(pause_s)
 
     def _beat(self) -> None:
         while not self._closing.wait(_BEAT_S):
@@ -279,6 +300,13 @@ class Replies:
 def _ref(message: Said) -> dict[str, Any]:
     """Name a message of a prompt, in the wording that the model was given."""
     return {"message": message.id, **({"correction": message.correction_id} if message.correction_shown else {})}
+
+
+def _asked(path: Sequence[Said]) -> Sequence[Said]:
+    """Return the messages above a reply. Raises BadInput where it is the first that was said."""
+    if len(path) < 2:
+        raise BadInput(f"Reply {path[-1].id!r} answers no message, so there is nothing to reply to; say something.")
+    return path[:-1]
 
 
 def is_given(message: Said) -> bool:

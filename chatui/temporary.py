@@ -14,6 +14,7 @@ from dataclasses import dataclass, field, replace
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
 from chatui.following import Followed, pause
 from chatui.meter import Meter
+from feedback.characters import keepable
 from feedback.errors import BadInput, Busy
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -146,7 +147,7 @@ class TemporaryChats:
         status = "error"
         try:
             for text in self._meter.follow(live.generation):
-                live.text = text
+                live.text = keepable(text)
                 live.tell()
                 if time.monotonic() - live.followed_at > self._unfollowed_s:
                     live.generation.cancel()

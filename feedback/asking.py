@@ -79,7 +79,7 @@ class Asking(Sessions):
         Raises NotFound, and BadInput for a reply that nobody was asked about.
         """
         with self.writing() as session:
-            message = ratable(session, message_id)
+            message = ratable(session, message_id, alone=True)
             if session.get(AskedReply, message.id) is None:
                 raise BadInput(f"Nobody was asked about reply {message_id!r}; rate it in its conversation.")
             put_rating(session, message, value, None, None, reviewer)

@@ -48,9 +48,9 @@ class Comparisons(Sessions):
         if outcome not in OUTCOMES:
             raise BadInput(f"The outcome {outcome!r} is not known; give one of {', '.join(OUTCOMES)}.")
         with self.writing() as session:
-            row = find(session, Comparison, comparison_id)
+            row = find(session, Comparison, comparison_id, alone=True)
             left, right = find(session, Message, row.left_id), find(session, Message, row.right_id)
-            conversation = find(session, Conversation, left.conversation_id)
+            conversation = find(session, Conversation, left.conversation_id, alone=True)
             if "running" in (left.status, right.status):
                 raise BadInput("The replies are still being written; stop them or wait for their end, then choose.")
             if row.outcome is not None:

@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, or_, select, text
 from sqlalchemy.orm import Session
 
+from feedback.characters import unkept
 from feedback.messages import check_text, find, newest_leaf, path, rows_of, views
 from feedback.personas import checked_sampling
 from feedback.records import ConversationLine, Found, Opening, Said
@@ -43,6 +44,8 @@ class Conversations(Sessions):
         words = query.split()
         if not words:
             return [Found(line) for line in self.conversations(owner, limit)]
+        if unkept(query):
+            return []  # no text holds such a character, and the database would refuse it
         with self.reading() as session:
             found, holds = _among_newest(session, words, owner), _contains(words)
             if len(found) < limit:

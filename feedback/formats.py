@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any
 
+from feedback.characters import unkept
 from feedback.errors import BadInput
 from feedback.messages import MAX_TEXT
 from feedback.personas import checked_sampling
@@ -245,11 +246,10 @@ def _text(value: Any, what: str, most: int = MAX_TEXT) -> str:
         raise BadInput(f"{what} is {type(value).__name__}, not a text")
     if len(value) > most:
         raise BadInput(f"{what} has {len(value):,} characters; {most:,} is the most that is kept")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise BadInput(f"{what} holds half a character (a lone surrogate)") from None
-    return value
+    text: str = value.replace("\0", "")  # which PostgreSQL does not take, and nobody misses
+    if wrong := unkept(text):
+        raise BadInput(f"{what} holds {wrong}")
+    return text
 
 
 def _reasons(value: Any, where: str) -> tuple[str, ...] | None:

@@ -2,7 +2,7 @@
 
 import sys
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -183,7 +183,10 @@ def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
             winner = {"left": one.left_id, "right": one.right_id}.get(one.outcome or "")
             last[one.person_id, two] = winner, one.judged_at or one.created_at
     found: dict[str, _Choices] = defaultdict(_Choices)
+    beside = _places(session, {message for _, two in last for message in two})
     for (rater, two), (winner, at) in last.items():
+        if len({beside[message] for message in two}) > 1:
+            continue  # of replies to two messages, as an import may tell it: which is better says nothing of either
         for message in two:
             mine = found[message]
             mine.at.append(at)
@@ -212,7 +215,7 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
         told += [correction.created_at] if correction else []
         told += [review.created_at] if review and review.verdict == "approved" else []
         if not told and message_id not in silent:
-            continue  # the correction that brought it here was taken back
+            continue  # the correction that brought it here was taken back, or the choice says nothing
         yield Feedback(
             message_id=message_id,
             conversation_id=conversation_id,
@@ -265,6 +268,12 @@ def _spoken(session: Session, column: Any, replies: Sequence[_Judged]) -> dict[s
         key: _Spoken((sys.intern(role), text), *rest)
         for key, role, text, *rest in rows_of(session, select(*said), column, keys)
     }
+
+
+def _places(session: Session, ids: Collection[str]) -> dict[str, tuple[str, str | None]]:
+    """Map replies to where they stand: conversation and parent, the same for those that can be chosen between."""
+    query = select(Message.id, Message.conversation_id, Message.parent_id)
+    return {key: (talk, parent) for key, talk, parent in rows_of(session, query, Message.id, list(ids))}
 
 
 def _written(session: Session, ids: Sequence[str]) -> dict[str, datetime]:

@@ -9,6 +9,7 @@ from typing import Any, TypeVar, cast
 from sqlalchemy import ARRAY, ColumnElement, Select, any_, exists, func, literal, not_, select
 from sqlalchemy.orm import Session, aliased
 
+from feedback.characters import unkept
 from feedback.errors import BadInput, NotFound
 from feedback.records import Said
 from feedback.schema import (
@@ -32,9 +33,15 @@ _FILE = re.compile(r"\n\n[^\n]+\n`{3,}\n")  # its name and the fence around it
 Table = TypeVar("Table")
 
 
-def find(session: Session, table: type[Table], key: Any, deleted_too: bool = False) -> Table:
-    """Get a row by its key or raise NotFound naming it; nor is found what is deleted, or no key at all."""
-    row = session.get(table, key) if _could_be_key(key) else None
+def find(session: Session, table: type[Table], key: Any, deleted_too: bool = False, alone: bool = False) -> Table:
+    """Get a row by its key or raise NotFound naming it; nor is found what is deleted, or no key at all.
+
+    `alone` has whoever else asks for the row so wait until this transaction ends, and reads it as it is by then: for
+    what is looked at before it is changed. PostgreSQL needs it; SQLite has one writer at a time anyway.
+    """
+    # Rows that only name this one may come meanwhile: a thumb waits for no turn.
+    lock = {"key_share": True} if alone else None
+    row = session.get(table, key, with_for_update=lock) if _could_be_key(key) else None
     if row is None or (isinstance(row, Conversation) and row.deleted_at is not None and not deleted_too):
         raise NotFound(f"There is no {table.__name__.lower()} {key!r}.")
     return row
@@ -42,20 +49,16 @@ def find(session: Session, table: type[Table], key: Any, deleted_too: bool = Fal
 
 def _could_be_key(key: Any) -> bool:
     if isinstance(key, str):
-        return not _has_surrogate(key)
+        return not unkept(key)
     return isinstance(key, int) and abs(key) < 2**63
 
 
-def _has_surrogate(text: str) -> bool:
-    return any("\ud800" <= character <= "\udfff" for character in text)
-
-
 def check_text(text: Any, what: str) -> None:
-    """Refuse what is no text, empty, or too long."""
+    """Refuse what is no text, empty, too long, or holds what cannot be kept."""
     if not isinstance(text, str) or not text.strip():
         raise BadInput(f"The {what} is empty; write something first.")
-    if _has_surrogate(text):
-        raise BadInput(f"The {what} holds half a character (a lone surrogate), which cannot be kept.")
+    if wrong := unkept(text):
+        raise BadInput(f"The {what} holds {wrong}, which cannot be kept; take it out, then try again.")
     if len(text) > MAX_TEXT:
         raise BadInput(f"The {what} has {len(text):,} characters; {MAX_TEXT:,} is the most that is kept.")
 

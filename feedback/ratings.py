@@ -43,7 +43,7 @@ class Ratings(Sessions):
         Reasons and comment that are not given (None) stay as they are while the thumb does, and go with it.
         """
         with self.writing() as session:
-            put_rating(session, ratable(session, message_id), value, reasons, comment, rater)
+            put_rating(session, ratable(session, message_id, alone=True), value, reasons, comment, rater)
 
     def correct(self, message_id: str, text: str, author: str = LOCAL) -> None:
         """Keep what the reply should have said; its own text again takes a correction back.
@@ -72,7 +72,9 @@ class Ratings(Sessions):
         """Keep that one reply was chosen over another to the same message. Raises NotFound, BadInput."""
         with self.writing() as session:
             chosen, rejected = ratable(session, chosen_id), ratable(session, rejected_id)
-            if chosen.id == rejected.id or chosen.parent_id != rejected.parent_id:
+            # A conversation may begin with a reply: that has no parent, nor has the first of any other.
+            one, other = ((m.conversation_id, m.parent_id) for m in (chosen, rejected))
+            if chosen.id == rejected.id or one != other:
                 raise BadInput("A preference needs two different replies to the same message.")
             session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater))
 
@@ -147,9 +149,9 @@ def is_worth_keeping() -> ColumnElement[bool]:
     return and_(Message.status.in_(("stopped", "interrupted")), or_(Message.content != "", *told))
 
 
-def ratable(session: Session, message_id: str) -> Message:
-    """Get a reply that can be judged. Raises NotFound, BadInput."""
-    message = find(session, Message, message_id)
+def ratable(session: Session, message_id: str, alone: bool = False) -> Message:
+    """Get a reply that can be judged, `alone` as `find` does it. Raises NotFound, BadInput."""
+    message = find(session, Message, message_id, alone=alone)
     find(session, Conversation, message.conversation_id)  # a deleted one takes no feedback
     if message.role != "assistant":
         raise BadInput(f"Message {message_id!r} is a {message.role} message; only replies can be rated or corrected.")

@@ -80,7 +80,8 @@ def _earned(session: Session, of: ColumnElement[bool]) -> dict[int, Earned]:
     share = func.sum(one.c.up * 1.0 / (one.c.up + one.c.down))
     told = select(one.c.version, func.sum(one.c.up), func.sum(one.c.down), func.count(), share)
     rows = session.execute(told.group_by(one.c.version).order_by(one.c.version))
-    return {version: _summed(up, down, n, float(shares)) for version, up, down, n, shares in rows}
+    # A sum of sums is a Decimal on PostgreSQL.
+    return {version: _summed(int(up), int(down), n, float(shares)) for version, up, down, n, shares in rows}
 
 
 def _picked() -> ColumnElement[bool]:

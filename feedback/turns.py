@@ -5,8 +5,10 @@ from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import select, update
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from feedback.characters import keepable
 from feedback.errors import BadInput, Busy
 from feedback.messages import append, check_text, find, title_of
 from feedback.schema import LOCAL, Conversation, Message, Reply, Signal, now
@@ -57,29 +59,40 @@ class Turns(Sessions):
         """
         with self.writing() as session:
             parent = find(session, Message, parent_id)
-            conversation = find(session, Conversation, parent.conversation_id)
+            conversation = find(session, Conversation, parent.conversation_id, alone=True)
             _refuse_while_running(session, conversation.id)
             if parent.role == "assistant":
                 raise BadInput(f"Message {parent_id!r} is a reply; a reply can only be written to another message.")
             return open_reply(session, conversation, parent.id, version, sampling, prompt, continues_id)
 
     def beat(self, texts: dict[str, str]) -> None:
-        """Say that the replies of these ids are alive, and keep their text so far."""
+        """Say that the replies of these ids are alive, and keep their text so far.
+
+        Where that fails for one of them, it is raised once the others' is on disk.
+        """
+        failed: list[Exception] = []
         with self.writing() as session:
             for message_id, text in texts.items():
-                running = update(Message).where(Message.id == message_id, Message.status == "running")
-                session.execute(running.values(content=text))
-                session.execute(update(Reply).where(Reply.message_id == message_id).values(heartbeat_at=now()))
+                try:
+                    with session.begin_nested():
+                        _beat(session, message_id, text)
+                except (SQLAlchemyError, TypeError, ValueError) as error:  # a text that this database cannot take
+                    failed.append(error)
+        if failed:
+            raise failed[0]
 
     def end_reply(self, message_id: str, text: str, status: str, finish: str | None = None, **figures: Any) -> None:
-        """Close a reply of this process with its text, status, finish and figures (columns of Reply)."""
+        """Close a reply of this process with its text, status, finish and figures (columns of Reply).
+
+        Characters that a record cannot keep are replaced in what a model or its server wrote.
+        """
         with self.writing() as session:
             message, reply = find(session, Message, message_id), find(session, Reply, message_id)
             if reply.writer != this_writer() or message.status not in ("running", "interrupted"):
                 return
-            message.content, message.status, message.finish = text, status, finish
+            message.content, message.status, message.finish = keepable(text), status, finish
             for name, value in figures.items():
-                setattr(reply, name, value)
+                setattr(reply, name, keepable(value) if isinstance(value, str) else value)
             # Not `find`: a reply whose conversation was deleted meanwhile must end too, or it would stay open.
             session.get_one(Conversation, message.conversation_id).updated_at = now()
 
@@ -119,6 +132,12 @@ class Turns(Sessions):
             return list(session.scalars(query))
 
 
+def _beat(session: Session, message_id: str, text: str) -> None:
+    running = update(Message).where(Message.id == message_id, Message.status == "running")
+    session.execute(running.values(content=keepable(text)))
+    session.execute(update(Reply).where(Reply.message_id == message_id).values(heartbeat_at=now()))
+
+
 def say(
     session: Session, conversation_id: str, parent_id: str | None, text: str, at_head: bool
 ) -> tuple[Conversation, Message, list[dict[str, Any]]]:
@@ -126,7 +145,7 @@ def say(
 
     Raises NotFound, Busy.
     """
-    conversation = find(session, Conversation, conversation_id)
+    conversation = find(session, Conversation, conversation_id, alone=True)
     _refuse_while_running(session, conversation.id)
     if at_head and conversation.head_id != parent_id:
         raise Busy("Something else was said in this conversation just now; look at it, and send again.")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from finetune.model import ChatTemplate
 from finetune.pairs import TrainingPair
 from finetune.rows import Row, encode
+from finetune.weights import LEAST
 
 LIKED, DISLIKED = ("approved", "chosen", "thumb_up"), ("thumb_down", "discarded")
 FEWEST = 10  # of each; fewer show what these replies are, and not what people like
@@ -42,8 +43,9 @@ class Thumbs:
         self.signs = [1.0 if pair.good else -1.0 for pair in pairs]
         self.seed = seed
         self._sides = [[n for n, pair in enumerate(pairs) if pair.good == good] for good in (True, False)]
-        heavy = [sum(pairs[n].weight for n in side) / max(1, len(side)) for side in self._sides]
-        self.weights = [pair.weight / heavy[not pair.good] for pair in pairs]  # 1 on average, on either side
+        own = [max(LEAST, pair.weight) for pair in pairs]  # a dataset written before there was a least may hold 0
+        heavy = [sum(own[n] for n in side) / max(1, len(side)) for side in self._sides]
+        self.weights = [one / heavy[not pair.good] for one, pair in zip(own, pairs, strict=True)]  # 1 on average
 
     @property
     def larger_side(self) -> int:

@@ -18,7 +18,7 @@ from torch import Tensor
 from feedback.errors import RapportError
 from finetune import checkpoints, methods, shard
 from finetune.batches import PairRows
-from finetune.best import better, mean
+from finetune.best import better, least, mean
 from finetune.checkpoints import State
 from finetune.descent import PUSHES, Descent, Held
 from finetune.general import Answer
@@ -275,6 +275,6 @@ class _Training:
             state.kept, state.worse = state.epoch, 0
         else:
             state.worse += 1
-        if rows and (not state.best or mean(rows) < mean(state.best)):
-            state.best = rows
+        if rows:
+            state.best = least(state.best, rows)
         return state.kept == state.epoch

@@ -14,11 +14,12 @@ OF_KIND = {
     "thumb_down": 0.6,
     "discarded": 0.4,
 }
+LEAST = 1e-6  # however old: what weighs nothing cannot be weighed against the other side
 WITH_REASONS = 1.25  # a thumb whose giver said why was given with more care
 
 
 def weight(kind: str, reasons: Collection[str], votes: Collection[int], age_days: int, half_life_days: int) -> float:
-    """Return OF_KIND x reasons x agreement x 2^(-age / half-life), in (0, 1.25].
+    """Return OF_KIND x reasons x agreement x 2^(-age / half-life), in [LEAST, 1.25].
 
     Agreement is |sum of votes| / number of votes: 1 if raters agree or nobody voted, near 0 if they nearly cancel each
     other. What a person wrote as a correction, or a reviewer approved, stands whatever the votes on the reply.
@@ -28,4 +29,4 @@ def weight(kind: str, reasons: Collection[str], votes: Collection[int], age_days
         worth *= WITH_REASONS
     if kind in ("chosen", "thumb_up", "thumb_down", "discarded") and votes:
         worth *= abs(sum(votes)) / len(votes)
-    return round(worth * math.exp2(-max(age_days, 0) / half_life_days), 6)
+    return max(LEAST, round(worth * math.exp2(-max(age_days, 0) / half_life_days), 6))

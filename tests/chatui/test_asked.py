@@ -17,7 +17,7 @@ from feedback.permission import ACTIONS
 from feedback.settings import DataSettings
 from feedback.store import Store
 from tests.chatui.running import Running, served
-from tests.feedback.talk import give_to, set_role
+from tests.feedback.talk import exchange, give_to, set_role
 
 ROOM = Path(__file__).parent.parent.parent / "chatui"
 # What is called beside the door: it draws what was opened through it, or answers with what was just done.
@@ -154,3 +154,15 @@ def test_nothing_is_asked_of_record_replies_or_learning_beside_the_door(name: st
         "put_asked",
         "random_rate",
     }  # inside `queue_of`, which is asked for itself
+
+
+def test_a_preference_is_asked_for_on_both_replies(running: Running) -> None:
+    store = running.app.store
+    mine = exchange(store)
+    try:
+        set_role(store, "chatter")
+        for two in ((mine, "hers"), ("hers", mine)):
+            with pytest.raises(gr.Error, match="'hers' belongs to someone else"):
+                Asked(store)(store.prefer)(*two)
+    finally:
+        set_role(store, "admin")

@@ -118,3 +118,9 @@ def test_thumbs_beside_corrections_are_read_too(tiny: Path, tmp_path: Path) -> N
     ]
     row = len(fresh(tiny).template.pair(rated[0].prompt, rated[0].completion, True).ids)
     assert read[1] - read[0] == pytest.approx(5 * 2 * 4 * row, rel=0.05)  # steps, sides, rows of each
+
+
+@pytest.mark.parametrize("weight", [0.0, 1e-6])
+def test_a_side_that_is_all_very_old_weighs_as_much_as_the_other(tiny: Path, weight: float) -> None:
+    pairs = [thumb(n, n < 3, weight=weight if n < 3 else 0.6) for n in range(6)]
+    assert Thumbs(pairs, fresh(tiny).template).weights == pytest.approx([1] * 6)

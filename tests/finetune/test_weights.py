@@ -1,7 +1,7 @@
 import pytest
 
 from feedback.judging import BAD, GOOD
-from finetune.weights import OF_KIND, weight
+from finetune.weights import LEAST, OF_KIND, weight
 
 
 def of(kind: str = "thumb_up", reasons: tuple[str, ...] = (), votes: tuple[int, ...] = (1,), age: int = 0) -> float:
@@ -30,3 +30,9 @@ def test_a_thumb_with_reasons_weighs_more_and_still_less_than_a_choice() -> None
 def test_weight_halves_with_the_half_life_and_never_grows() -> None:
     assert [of(age=days) / of() for days in (0, 100, 200)] == pytest.approx([1, 0.5, 0.25])
     assert of(age=-5) == of()  # another machine's clock
+
+
+@pytest.mark.parametrize("age", [2_000, 2_500, 40_000, 200_000])
+def test_what_is_older_than_twenty_half_lives_still_weighs_something(age: int) -> None:
+    assert of("kept", age=age) > 0
+    assert LEAST <= of(age=age) < of(age=1_000)
