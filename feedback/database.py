@@ -21,22 +21,29 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
-from feedback.errors import BadInput
+from feedback.errors import BadInput, RapportError
 
 _LOCK_WAIT_S = 30
+
+
+class NoRecord(RapportError):
+    """There is no record where one was to be read."""
 
 
 class Database:
     """One database, migrated to the newest schema; gives out short sessions for reading and writing."""
 
-    def __init__(self, url: str):
-        """Open `url` and migrate it. Raises BadInput when it cannot be opened or is newer than this code."""
+    def __init__(self, url: str, begins: bool = True):
+        """Open `url` and migrate it. Raises BadInput when it cannot be opened or is newer than this code.
+
+        Unless it `begins` a record, one that is empty is left so: raises NoRecord.
+        """
         try:
-            self.engine = create_engine(url, connect_args=_connect_args(url))
+            self.engine = create_engine(url, connect_args=_connect_args(url, begins))
             if self.engine.dialect.name == "sqlite":
                 _set_up_sqlite(self.engine)
             self._writer = self.engine.execution_options(begin_immediate=True)
-            self._migrate()
+            self._migrate(begins)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, DBAPIError, OSError, ValueError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise BadInput(
@@ -62,7 +69,7 @@ class Database:
         """Let go of every connection."""
         self.engine.dispose()
 
-    def _migrate(self) -> None:
+    def _migrate(self, begins: bool) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         scripts = ScriptDirectory.from_config(config)
@@ -70,6 +77,8 @@ class Database:
             at = MigrationContext.configure(connection).get_current_revision()
             if at == scripts.get_current_head():
                 return
+            if at is None and not begins:
+                raise NoRecord(f"The database {_without_password(str(self.engine.url))!r} holds no record.")
             if at is not None and at not in {script.revision for script in scripts.walk_revisions()}:
                 raise BadInput(
                     f"The database is at schema {at!r}, which this version of Rapport does not know; update Rapport."
@@ -78,11 +87,11 @@ class Database:
             command.upgrade(config, "head")
 
 
-def _connect_args(url: str) -> dict[str, Any]:
+def _connect_args(url: str, begins: bool) -> dict[str, Any]:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return {}
-    if parsed.database:
+    if parsed.database and begins:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     return {"timeout": _LOCK_WAIT_S}
 

@@ -59,9 +59,12 @@ class Store(
     """The record of one data dir (or one database)."""
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Open the database at an SQLAlchemy URL, migrated and with its one person. Raises BadInput."""
-        store = cls(Database(url))
+    def open(cls, url: str, begins: bool = True) -> Self:
+        """Open the database at an SQLAlchemy URL, migrated and with its one person. Raises BadInput.
+
+        Unless it `begins` a record, an empty database is left so: raises NoRecord (see `existing.py`).
+        """
+        store = cls(Database(url, begins))
         with store.reading() as session:
             known = session.get(Person, LOCAL) is not None
         if not known:

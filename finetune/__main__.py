@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from feedback.errors import BadInput, Busy, RapportError
+from feedback.existing import existing
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune import version_commands
@@ -99,7 +100,7 @@ def _schedule(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _cancel(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
+    store = existing(data)
     number = args.run
     if number is None:
         newest = store.runs(limit=1)
@@ -116,7 +117,7 @@ def _cancel(data: DataSettings, args: argparse.Namespace) -> int:
 def _prune(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.prune import plan, prune
 
-    store, settings = Store.open(data.database), DiskSettings.given(args)
+    store, settings = existing(data), DiskSettings.given(args)
     if args.dry_run:
         chosen = plan(store, data, settings)
     else:
@@ -134,7 +135,7 @@ def _prune(data: DataSettings, args: argparse.Namespace) -> int:
 def _pairs(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.explain import explained, explanation, look, template_of, token_lines, token_rows
 
-    store, template = Store.open(data.database), template_of(data)
+    store, template = existing(data), template_of(data)
     built = look(store, data, template, PairSettings.given(args))
     if args.tokens is not None:
         found = token_rows(store, built, template, args.tokens)
@@ -158,24 +159,30 @@ def _versions(data: DataSettings, args: argparse.Namespace) -> int:
             "path": str(data.data_dir / v.path),
             "reason": v.reason,
         }
-        for v in Store.open(data.database).versions()
+        for v in existing(data).versions()
     ]
     if args.json:
         print(json.dumps(rows))
         return 0
+    if not rows:
+        print(
+            "There is no version yet; the first start of the app, or the first run, adds the base model as version 0."
+        )
     for row in rows:
         print(f"{row['version']:>4}  {'serves' if row['serving'] else '':7} {row['verdict']:9} {row['reason']}")
     return 0
 
 
 def _runs(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
+    store = existing(data)
     dead = dead_run(store, data)
     rows = [asdict(run) for run in reversed(store.runs())]
     if args.json:
         keys = ("status", "step", "total", "version", "attempts", "reason")
         print(json.dumps([{"run": row["id"], **{key: row[key] for key in keys}} for row in rows]))
         return 0
+    if not rows:
+        print("There is no run yet; `python -m finetune retrain` makes one.")
     for row in rows:
         print(f"{row['id']:>4}  {row['status']:10} {row['step']:>5} / {row['total']:<5} {row['reason']}")
     if dead is not None:
@@ -186,7 +193,8 @@ def _runs(data: DataSettings, args: argparse.Namespace) -> int:
 def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.report import evaluated, lines_of
 
-    version = data.data_dir / Store.open(data.database).version(args.version).path if args.version else None
+    store = existing(data)
+    version = data.data_dir / store.version(args.version).path if args.version else None
     found = evaluated(data, args.version, version, args.data)
     for line in found["data"]["bad_lines"]:
         print(f"line {line['number']}: {line['reason']}", file=sys.stderr)
@@ -199,7 +207,7 @@ def _trace(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.traced import trace_lines
 
     given = {name: getattr(args, name) for name in _TRACED}
-    found = Store.open(data.database).trace(**given)
+    found = existing(data).trace(**given)
     for line in [json.dumps(found, ensure_ascii=False)] if args.json else trace_lines(found):
         print(line)
     return 0
@@ -208,7 +216,7 @@ def _trace(data: DataSettings, args: argparse.Namespace) -> int:
 def _revoked(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.traced import revoked_lines
 
-    rows = Store.open(data.database).revoked()
+    rows = existing(data).revoked()
     for line in [json.dumps(rows, ensure_ascii=False)] if args.json else revoked_lines(rows):
         print(line)
     return 0

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from feedback.errors import BadInput
+from feedback.existing import existing
 from feedback.records import TrialLine
 from feedback.schema import now
 from feedback.settings import DataSettings
@@ -26,7 +27,7 @@ def _serving(store: Store) -> dict[str, Any]:
 
 
 def _promote(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
+    store = existing(data)
     version = store.version(args.version)
     store.promote(args.version, reason="Promoted by hand.")
     said = f" The gate said: {version.reason}" if version.reason else ""
@@ -34,22 +35,24 @@ def _promote(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _rollback(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
+    store = existing(data)
     shares = store.rollback().shares
     return _say(args, _serving(store), [f"Version {', '.join(map(str, shares))} serves again."])
 
 
 def _pin(data: DataSettings, args: argparse.Namespace) -> int:
-    store, pinned = Store.open(data.database), args.command == "pin"
+    store, pinned = existing(data), args.command == "pin"
     store.pin(args.version, pinned)
     said = "is kept whatever the rule for old versions says" if pinned else "is pinned no longer"
     return _say(args, {"version": args.version, "pinned": pinned}, [f"Version {args.version} {said}."])
 
 
 def _history(data: DataSettings, args: argparse.Namespace) -> int:
-    lines = Store.open(data.database).promotions()
+    lines = existing(data).promotions()
 
     def shown() -> Iterable[str]:
+        if not lines:
+            yield "Nothing serves yet; the first start of the app, or the first run, begins with the base model."
         for line in lines:
             shares = ", ".join(f"{number}: {share:.0%}" for number, share in line.shares.items())
             yield f"{line.id:>4}  {line.created_at:%Y-%m-%d %H:%M}  {shares:20} {line.person:10} {line.reason}"
@@ -60,14 +63,14 @@ def _history(data: DataSettings, args: argparse.Namespace) -> int:
 def _card(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.card import card, lines_of
 
-    told = card(Store.open(data.database), data, args.version)
+    told = card(existing(data), data, args.version)
     return _say(args, told, lines_of(told))
 
 
 def _compare(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.side_by_side import Manner, compared, lines_of, make_kept
 
-    store = Store.open(data.database)
+    store = existing(data)
     if args.kept:
         found = make_kept(store, data, args.kept)
         return _say(args, found, lines_of(found))
@@ -87,7 +90,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _trial(data: DataSettings, args: argparse.Namespace) -> int:
-    return _TRIAL[args.act](Store.open(data.database), args)
+    return _TRIAL[args.act](existing(data), args)
 
 
 def _begin(store: Store, args: argparse.Namespace) -> int:

@@ -8,6 +8,7 @@ import pytest
 from feedback.errors import BadInput
 from feedback.formats import read_lines
 from feedback.settings import DataSettings
+from feedback.store import Store
 from finetune import measures
 from finetune.__main__ import main
 from finetune.model import load_template
@@ -66,7 +67,11 @@ def test_a_file_without_feedback_is_refused(tmp_path: Path, tiny: Path, content:
 
 
 def test_figures_of_a_version_stand_beside_the_bases(
-    data: DataSettings, file: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: Store,
+    data: DataSettings,
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setattr(measures, "GENERAL_TOKENS", 4)
     arguments = ["evaluate", "0", f"--data={file}", f"--data-dir={data.data_dir}", f"--base-model={data.base_model}"]
@@ -85,5 +90,8 @@ def test_figures_of_a_version_stand_beside_the_bases(
     assert main([arguments[0], "7", *arguments[2:]]) == 1
 
 
-def test_a_version_that_is_not_there_is_told(data: DataSettings, file: Path) -> None:
+def test_a_version_that_is_not_there_is_told(
+    store: Store, data: DataSettings, file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["evaluate", "7", f"--data={file}", f"--data-dir={data.data_dir}"]) == 1
+    assert "no version 7" in capsys.readouterr().err
