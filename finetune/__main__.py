@@ -56,8 +56,8 @@ def _make_run(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.schedule import NotEnough
 
     try:
-        store = Store.open(data.database)
-        result = retrain(store, data, TrainSettings.given(args), ScheduleSettings.given(args), args.force)
+        settings, schedule = TrainSettings.given(args), ScheduleSettings.given(args)
+        result = retrain(Store.open(data.database), data, settings, schedule, args.force)
     except NotEnough as error:
         return _last_line(NOT_ENOUGH, "not_enough_feedback", str(error))
     except Busy as error:
@@ -86,9 +86,10 @@ def _schedule(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.base import check_base, ensure_base
     from finetune.scheduler import Scheduler
 
+    settings, schedule = TrainSettings.given(args), ScheduleSettings.given(args)
     check_base(data)
-    ensure_base(data)
-    scheduler = Scheduler(Store.open(data.database), data, TrainSettings.given(args), ScheduleSettings.given(args))
+    scheduler = Scheduler(Store.open(data.database), data, settings, schedule)
+    ensure_base(data)  # last: it takes the longest, and nothing that is refused should have waited for it
     if args.once:
         print(scheduler.look(), flush=True)
         return scheduler.wait()
@@ -117,7 +118,7 @@ def _cancel(data: DataSettings, args: argparse.Namespace) -> int:
 def _prune(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.prune import plan, prune
 
-    store, settings = existing(data), DiskSettings.given(args)
+    settings, store = DiskSettings.given(args), existing(data)
     if args.dry_run:
         chosen = plan(store, data, settings)
     else:
@@ -135,8 +136,9 @@ def _prune(data: DataSettings, args: argparse.Namespace) -> int:
 def _pairs(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.explain import explained, explanation, look, template_of, token_lines, token_rows
 
-    store, template = existing(data), template_of(data)
-    built = look(store, data, template, PairSettings.given(args))
+    settings, store = PairSettings.given(args), existing(data)
+    template = template_of(data)
+    built = look(store, data, template, settings)
     if args.tokens is not None:
         found = token_rows(store, built, template, args.tokens)
         lines = [json.dumps(found, ensure_ascii=False)] if args.json else token_lines(found)

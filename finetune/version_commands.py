@@ -8,6 +8,7 @@ from typing import Any
 
 from feedback.errors import BadInput
 from feedback.existing import existing
+from feedback.personas import checked_sampling
 from feedback.records import TrialLine
 from feedback.schema import now
 from feedback.settings import DataSettings
@@ -70,15 +71,17 @@ def _card(data: DataSettings, args: argparse.Namespace) -> int:
 def _compare(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.side_by_side import Manner, compared, lines_of, make_kept
 
-    store = existing(data)
     if args.kept:
-        found = make_kept(store, data, args.kept)
+        found = make_kept(existing(data), data, args.kept)
         return _say(args, found, lines_of(found))
     if len(args.versions) != 2:
         raise BadInput("Name two versions, such as `python -m finetune compare 0 1`.")
     prompts = [*args.prompt, *(_lines(args.file) if args.file else [])]
-    manner = Manner(args.temperature, args.top_p, args.top_k, args.seed, args.max_new_tokens)
-    found = compared(store, data, (args.versions[0], args.versions[1]), prompts, manner)
+    how = checked_sampling({name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "seed")})
+    if args.max_new_tokens < 1:
+        raise BadInput(f"--max-new-tokens {args.max_new_tokens} cannot be used; give a whole number above 0.")
+    manner = Manner(**how, max_new_tokens=args.max_new_tokens)
+    found = compared(existing(data), data, (args.versions[0], args.versions[1]), prompts, manner)
     return _say(args, found, lines_of(found))
 
 
