@@ -18,7 +18,7 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         data = DataSettings.given(args)
-        store = Store.open(data.database) if args.command == "import" else existing(data)
+        store = Store.open(data.database) if args.command == "import" else existing(data, reads=True)
         return {"import": _import, "export": _export, "stats": _stats}[args.command](store, args)
     except RapportError as error:
         print(error, file=sys.stderr)

@@ -10,14 +10,15 @@ from feedback.settings import DataSettings
 from feedback.store import Store
 
 
-def existing(data: DataSettings) -> Store:
+def existing(data: DataSettings, reads: bool = False) -> Store:
     """Open the record of a data dir and create nothing. Raises NoRecord where there is none, BadInput as `Store.open`.
 
-    Other commands begin one: the app, an import, a run and a schedule, which may wait for the first feedback.
+    Who only `reads` may open one that cannot be written. Other commands begin one: the app, an import, a run and a
+    schedule, which may wait for the first feedback.
     """
     try:
         if not _is_missing(data.database):
-            return Store.open(data.database, begins=False)
+            return Store.open(data.database, begins=False, reads=reads)
     except NoRecord:
         pass  # a database, but an empty one
     where, option = (_shown(data), "--database-url") if data.database_url else (repr(str(data.data_dir)), "--data-dir")

@@ -136,7 +136,7 @@ def _prune(data: DataSettings, args: argparse.Namespace) -> int:
 def _pairs(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.explain import explained, explanation, look, template_of, token_lines, token_rows
 
-    settings, store = PairSettings.given(args), existing(data)
+    settings, store = PairSettings.given(args), existing(data, reads=True)
     template = template_of(data)
     built = look(store, data, template, settings)
     if args.tokens is not None:
@@ -161,7 +161,7 @@ def _versions(data: DataSettings, args: argparse.Namespace) -> int:
             "path": str(data.data_dir / v.path),
             "reason": v.reason,
         }
-        for v in existing(data).versions()
+        for v in existing(data, reads=True).versions()
     ]
     if args.json:
         print(json.dumps(rows))
@@ -176,8 +176,8 @@ def _versions(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _runs(data: DataSettings, args: argparse.Namespace) -> int:
-    store = existing(data)
-    dead = dead_run(store, data)
+    store = existing(data, reads=True)
+    dead = None if store.read_only or not data.data_dir.is_dir() else dead_run(store, data)
     rows = [asdict(run) for run in reversed(store.runs())]
     if args.json:
         keys = ("status", "step", "total", "version", "attempts", "reason")
@@ -195,7 +195,7 @@ def _runs(data: DataSettings, args: argparse.Namespace) -> int:
 def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.report import evaluated, lines_of
 
-    store = existing(data)
+    store = existing(data)  # which must be one that can be written: what was measured is kept beside it
     version = data.data_dir / store.version(args.version).path if args.version else None
     found = evaluated(data, args.version, version, args.data)
     for line in found["data"]["bad_lines"]:
@@ -209,7 +209,7 @@ def _trace(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.traced import trace_lines
 
     given = {name: getattr(args, name) for name in _TRACED}
-    found = existing(data).trace(**given)
+    found = existing(data, reads=True).trace(**given)
     for line in [json.dumps(found, ensure_ascii=False)] if args.json else trace_lines(found):
         print(line)
     return 0
@@ -218,7 +218,7 @@ def _trace(data: DataSettings, args: argparse.Namespace) -> int:
 def _revoked(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.traced import revoked_lines
 
-    rows = existing(data).revoked()
+    rows = existing(data, reads=True).revoked()
     for line in [json.dumps(rows, ensure_ascii=False)] if args.json else revoked_lines(rows):
         print(line)
     return 0

@@ -49,7 +49,7 @@ def _pin(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _history(data: DataSettings, args: argparse.Namespace) -> int:
-    lines = existing(data).promotions()
+    lines = existing(data, reads=True).promotions()
 
     def shown() -> Iterable[str]:
         if not lines:
@@ -64,7 +64,7 @@ def _history(data: DataSettings, args: argparse.Namespace) -> int:
 def _card(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.card import card, lines_of
 
-    told = card(existing(data), data, args.version)
+    told = card(existing(data, reads=True), data, args.version)
     return _say(args, told, lines_of(told))
 
 
@@ -81,7 +81,7 @@ def _compare(data: DataSettings, args: argparse.Namespace) -> int:
     if args.max_new_tokens < 1:
         raise BadInput(f"--max-new-tokens {args.max_new_tokens} cannot be used; give a whole number above 0.")
     manner = Manner(**how, max_new_tokens=args.max_new_tokens)
-    found = compared(existing(data), data, (args.versions[0], args.versions[1]), prompts, manner)
+    found = compared(existing(data, reads=True), data, (args.versions[0], args.versions[1]), prompts, manner)
     return _say(args, found, lines_of(found))
 
 
@@ -93,7 +93,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _trial(data: DataSettings, args: argparse.Namespace) -> int:
-    return _TRIAL[args.act](existing(data), args)
+    return _TRIAL[args.act](existing(data, reads=args.act == "status"), args)
 
 
 def _begin(store: Store, args: argparse.Namespace) -> int:
