@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 from feedback.errors import RapportError
+from feedback.existing import existing
 from feedback.settings import DataSettings
 from feedback.store import Store
 from feedback.transfer import OWN, export_file, import_file
@@ -16,8 +17,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command; return 0, 1 when some lines of an import were bad, 2 when nothing was done."""
     args = _parser().parse_args(arguments)
     try:
-        settings = DataSettings.given(args)
-        store = Store.open(settings.database)
+        data = DataSettings.given(args)
+        store = Store.open(data.database) if args.command == "import" else existing(data, reads=True)
         return {"import": _import, "export": _export, "stats": _stats}[args.command](store, args)
     except RapportError as error:
         print(error, file=sys.stderr)

@@ -21,22 +21,33 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
-from feedback.errors import BadInput
+from feedback.as_it_lies import as_it_lies, cannot_be_written
+from feedback.errors import BadInput, RapportError
 
 _LOCK_WAIT_S = 30
+
+
+class NoRecord(RapportError):
+    """There is no record where one was to be read."""
 
 
 class Database:
     """One database, migrated to the newest schema; gives out short sessions for reading and writing."""
 
-    def __init__(self, url: str):
-        """Open `url` and migrate it. Raises BadInput when it cannot be opened or is newer than this code."""
+    def __init__(self, url: str, begins: bool = True, reads: bool = False):
+        """Open `url` and migrate it. Raises BadInput when it cannot be opened or is newer than this code.
+
+        Unless it `begins` a record, one that is empty is left so: raises NoRecord. Who only `reads` may open an SQLite
+        file that cannot be written; that is not migrated: raises BadInput if it is older than this code, too.
+        """
         try:
-            self.engine = create_engine(url, connect_args=_connect_args(url))
+            self.read_only = reads and cannot_be_written(url)
+            where = as_it_lies(url) if self.read_only else url
+            self.engine = create_engine(where, connect_args=_connect_args(url, begins))
             if self.engine.dialect.name == "sqlite":
-                _set_up_sqlite(self.engine)
-            self._writer = self.engine.execution_options(begin_immediate=True)
-            self._migrate()
+                _set_up_sqlite(self.engine, self.read_only)
+            self._writer = self.engine.execution_options(begin_immediate=not self.read_only)
+            self._migrate(begins)
         except (ArgumentError, NoSuchModuleError, ModuleNotFoundError, DBAPIError, OSError, ValueError) as error:
             reason = str(getattr(error, "orig", None) or error).splitlines()[0]
             raise BadInput(
@@ -62,7 +73,7 @@ class Database:
         """Let go of every connection."""
         self.engine.dispose()
 
-    def _migrate(self) -> None:
+    def _migrate(self, begins: bool) -> None:
         config = Config()
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         scripts = ScriptDirectory.from_config(config)
@@ -70,19 +81,26 @@ class Database:
             at = MigrationContext.configure(connection).get_current_revision()
             if at == scripts.get_current_head():
                 return
+            if at is None and not begins:
+                raise NoRecord(f"The database {_without_password(str(self.engine.url))!r} holds no record.")
             if at is not None and at not in {script.revision for script in scripts.walk_revisions()}:
                 raise BadInput(
                     f"The database is at schema {at!r}, which this version of Rapport does not know; update Rapport."
+                )
+            if self.read_only:
+                raise BadInput(
+                    f"The database is at schema {at!r}, older than this version of Rapport reads, and cannot be "
+                    "migrated where it cannot be written; copy its folder to where it can, and name it by --data-dir."
                 )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
 
 
-def _connect_args(url: str) -> dict[str, Any]:
+def _connect_args(url: str, begins: bool) -> dict[str, Any]:
     parsed = make_url(url)
     if parsed.get_backend_name() != "sqlite":
         return {}
-    if parsed.database:
+    if parsed.database and begins:
         Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
     return {"timeout": _LOCK_WAIT_S}
 
@@ -108,10 +126,12 @@ def _switch_to_wal(connection: Any) -> None:
         time.sleep(0.01)
 
 
-def _set_up_sqlite(engine: Engine) -> None:
+def _set_up_sqlite(engine: Engine, read_only: bool) -> None:
     @event.listens_for(engine, "connect")
     def _connect(connection: Any, record: Any) -> None:
         connection.isolation_level = None  # transactions begin where we say so, below
+        if read_only:
+            return
         _switch_to_wal(connection)
         for pragma in ("synchronous=FULL", "foreign_keys=ON"):
             connection.execute(f"PRAGMA {pragma}")

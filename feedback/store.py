@@ -59,16 +59,25 @@ class Store(
     """The record of one data dir (or one database)."""
 
     @classmethod
-    def open(cls, url: str) -> Self:
-        """Open the database at an SQLAlchemy URL, migrated and with its one person. Raises BadInput."""
-        store = cls(Database(url))
+    def open(cls, url: str, begins: bool = True, reads: bool = False) -> Self:
+        """Open the database at an SQLAlchemy URL, migrated and with its one person. Raises BadInput.
+
+        Unless it `begins` a record, an empty database is left so: raises NoRecord (see `existing.py`). Who only
+        `reads` may open one that cannot be written.
+        """
+        store = cls(Database(url, begins, reads))
         with store.reading() as session:
-            known = session.get(Person, LOCAL) is not None
+            known = store.read_only or session.get(Person, LOCAL) is not None
         if not known:
             with store.writing() as session:
                 person(session, LOCAL)
                 session.get_one(Person, LOCAL).role = "admin"
         return store
+
+    @property
+    def read_only(self) -> bool:
+        """Whether the record cannot be written where it lies; only verbs that read work then."""
+        return self._database.read_only
 
     def close(self) -> None:
         """Let go of the database."""

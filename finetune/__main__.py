@@ -13,6 +13,7 @@ from pathlib import Path
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from feedback.errors import BadInput, Busy, RapportError
+from feedback.existing import existing
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune import version_commands
@@ -55,8 +56,8 @@ def _make_run(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.schedule import NotEnough
 
     try:
-        store = Store.open(data.database)
-        result = retrain(store, data, TrainSettings.given(args), ScheduleSettings.given(args), args.force)
+        settings, schedule = TrainSettings.given(args), ScheduleSettings.given(args)
+        result = retrain(Store.open(data.database), data, settings, schedule, args.force)
     except NotEnough as error:
         return _last_line(NOT_ENOUGH, "not_enough_feedback", str(error))
     except Busy as error:
@@ -85,9 +86,10 @@ def _schedule(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.base import check_base, ensure_base
     from finetune.scheduler import Scheduler
 
+    settings, schedule = TrainSettings.given(args), ScheduleSettings.given(args)
     check_base(data)
-    ensure_base(data)
-    scheduler = Scheduler(Store.open(data.database), data, TrainSettings.given(args), ScheduleSettings.given(args))
+    scheduler = Scheduler(Store.open(data.database), data, settings, schedule)
+    ensure_base(data)  # last: it takes the longest, and nothing that is refused should have waited for it
     if args.once:
         print(scheduler.look(), flush=True)
         return scheduler.wait()
@@ -99,7 +101,7 @@ def _schedule(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _cancel(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
+    store = existing(data)
     number = args.run
     if number is None:
         newest = store.runs(limit=1)
@@ -116,7 +118,7 @@ def _cancel(data: DataSettings, args: argparse.Namespace) -> int:
 def _prune(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.prune import plan, prune
 
-    store, settings = Store.open(data.database), DiskSettings.given(args)
+    settings, store = DiskSettings.given(args), existing(data)
     if args.dry_run:
         chosen = plan(store, data, settings)
     else:
@@ -134,8 +136,9 @@ def _prune(data: DataSettings, args: argparse.Namespace) -> int:
 def _pairs(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.explain import explained, explanation, look, template_of, token_lines, token_rows
 
-    store, template = Store.open(data.database), template_of(data)
-    built = look(store, data, template, PairSettings.given(args))
+    settings, store = PairSettings.given(args), existing(data, reads=True)
+    template = template_of(data)
+    built = look(store, data, template, settings)
     if args.tokens is not None:
         found = token_rows(store, built, template, args.tokens)
         lines = [json.dumps(found, ensure_ascii=False)] if args.json else token_lines(found)
@@ -158,24 +161,30 @@ def _versions(data: DataSettings, args: argparse.Namespace) -> int:
             "path": str(data.data_dir / v.path),
             "reason": v.reason,
         }
-        for v in Store.open(data.database).versions()
+        for v in existing(data, reads=True).versions()
     ]
     if args.json:
         print(json.dumps(rows))
         return 0
+    if not rows:
+        print(
+            "There is no version yet; the first start of the app, or the first run, adds the base model as version 0."
+        )
     for row in rows:
         print(f"{row['version']:>4}  {'serves' if row['serving'] else '':7} {row['verdict']:9} {row['reason']}")
     return 0
 
 
 def _runs(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
-    dead = dead_run(store, data)
+    store = existing(data, reads=True)
+    dead = None if store.read_only or not data.data_dir.is_dir() else dead_run(store, data)
     rows = [asdict(run) for run in reversed(store.runs())]
     if args.json:
         keys = ("status", "step", "total", "version", "attempts", "reason")
         print(json.dumps([{"run": row["id"], **{key: row[key] for key in keys}} for row in rows]))
         return 0
+    if not rows:
+        print("There is no run yet; `python -m finetune retrain` makes one.")
     for row in rows:
         print(f"{row['id']:>4}  {row['status']:10} {row['step']:>5} / {row['total']:<5} {row['reason']}")
     if dead is not None:
@@ -186,7 +195,8 @@ def _runs(data: DataSettings, args: argparse.Namespace) -> int:
 def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.report import evaluated, lines_of
 
-    version = data.data_dir / Store.open(data.database).version(args.version).path if args.version else None
+    store = existing(data)  # which must be one that can be written: what was measured is kept beside it
+    version = data.data_dir / store.version(args.version).path if args.version else None
     found = evaluated(data, args.version, version, args.data)
     for line in found["data"]["bad_lines"]:
         print(f"line {line['number']}: {line['reason']}", file=sys.stderr)
@@ -199,7 +209,7 @@ def _trace(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.traced import trace_lines
 
     given = {name: getattr(args, name) for name in _TRACED}
-    found = Store.open(data.database).trace(**given)
+    found = existing(data, reads=True).trace(**given)
     for line in [json.dumps(found, ensure_ascii=False)] if args.json else trace_lines(found):
         print(line)
     return 0
@@ -208,7 +218,7 @@ def _trace(data: DataSettings, args: argparse.Namespace) -> int:
 def _revoked(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.traced import revoked_lines
 
-    rows = Store.open(data.database).revoked()
+    rows = existing(data, reads=True).revoked()
     for line in [json.dumps(rows, ensure_ascii=False)] if args.json else revoked_lines(rows):
         print(line)
     return 0

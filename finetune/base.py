@@ -54,17 +54,28 @@ def check_base(settings: DataSettings) -> str:
 def ensure_base(settings: DataSettings) -> str:
     """Make DIR/base if it is not there yet and return the model's name. Raises BaseModelError."""
     name = check_base(settings)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    with FileLock(settings.data_dir / "base.lock"):
-        if _made_with(settings) is None:
-            _make(settings, name)
-            _mark(settings, name)
+    if _made_with(settings) is None:
+        try:
+            _make_once(settings, name)
+        except PermissionError as error:
+            raise BaseModelError(
+                f"The base model cannot be made in {str(settings.data_dir)!r}: {error.strerror}; give a --data-dir "
+                "that can be written."
+            ) from error
     if not settings.base_dir.exists():
         raise BaseModelError(
             f"The base model {name!r} is no longer where {str(settings.base_dir)!r} points; put it back there, "
             "or make a new data dir."
         )
     return name
+
+
+def _make_once(settings: DataSettings, name: str) -> None:
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.data_dir / "base.lock"):
+        if _made_with(settings) is None:
+            _make(settings, name)
+            _mark(settings, name)
 
 
 def _make(settings: DataSettings, name: str) -> None:

@@ -19,7 +19,7 @@ class RatedFile:
     left_out: int = 0
 
 
-def read_rated(path: Path, template: ChatTemplate) -> RatedFile:
+def read_rated(path: Path) -> RatedFile:
     """Read a file in any format that `python -m feedback import` takes. Raises BadInput.
 
     A reply that several lines hold counts once for each way in which it is meant.
@@ -33,15 +33,34 @@ def read_rated(path: Path, template: ChatTemplate) -> RatedFile:
                     continue
                 for pair in rated_pairs(parsed):
                     key = (pair.prompt, pair.completion, pair.kind)
-                    if key not in seen and _fits(pair, template):
+                    if key not in seen:
                         found.pairs.append(pair)
-                    found.left_out += key not in seen and not _fits(pair, template)
                     seen.add(key)
     except OSError as error:
         raise BadInput(f"The file {str(path)!r} cannot be read: {error.strerror}.") from error
     if not found.pairs:
-        raise BadInput(f"The file {str(path)!r} holds no reply with a thumb, a correction or a preference.")
+        raise BadInput(
+            f"The file {str(path)!r} holds no reply with a thumb, a correction or a preference{_unusable(found.bad)}."
+        )
     return found
+
+
+def fitting(rated: RatedFile, template: ChatTemplate) -> RatedFile:
+    """Leave out what the model cannot take. Raises BadInput if nothing is left."""
+    pairs = [pair for pair in rated.pairs if _fits(pair, template)]
+    if not pairs:
+        raise BadInput(
+            f"No rated reply of the file fits the model, which takes {template.context:,} tokens with what was said "
+            "before; give a file with shorter ones."
+        )
+    return RatedFile(pairs, rated.bad, len(rated.pairs) - len(pairs))
+
+
+def _unusable(bad: list[BadLine]) -> str:
+    if not bad:
+        return ""
+    counted = "1 line was" if len(bad) == 1 else f"{len(bad):,} lines were"
+    return f"; {counted} unusable, the first of them line {bad[0].number}: {bad[0].reason}"
 
 
 def rated_pairs(incoming: Incoming) -> Iterator[TrainingPair]:

@@ -10,13 +10,14 @@ from finetune.compare import beside_base
 from finetune.evaluate import finite
 from finetune.figures import changes, values
 from finetune.model import load_template
-from finetune.rated_file import read_rated
+from finetune.rated_file import fitting, read_rated
 
 
 def evaluated(data: DataSettings, number: int, version: Path | None, file: Path) -> dict[str, Any]:
     """Measure a version (None: the base) and the base on a file. Raises BadInput, LoadError."""
+    read = read_rated(file)  # before the base model, which may have to be made
     ensure_base(data)
-    rated = read_rated(file, load_template(data.base_dir))
+    rated = fitting(read, load_template(data.base_dir))
     base, ours = beside_base(data, version, rated.pairs)
     measured = {"base": values(rated.pairs, base, base), "version": values(rated.pairs, base, ours)}
     names = sorted({*measured["base"], *measured["version"]})

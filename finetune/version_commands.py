@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from feedback.errors import BadInput
+from feedback.existing import existing
+from feedback.personas import checked_sampling
 from feedback.records import TrialLine
 from feedback.schema import now
 from feedback.settings import DataSettings
@@ -26,7 +28,7 @@ def _serving(store: Store) -> dict[str, Any]:
 
 
 def _promote(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
+    store = existing(data)
     version = store.version(args.version)
     store.promote(args.version, reason="Promoted by hand.")
     said = f" The gate said: {version.reason}" if version.reason else ""
@@ -34,22 +36,24 @@ def _promote(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _rollback(data: DataSettings, args: argparse.Namespace) -> int:
-    store = Store.open(data.database)
+    store = existing(data)
     shares = store.rollback().shares
     return _say(args, _serving(store), [f"Version {', '.join(map(str, shares))} serves again."])
 
 
 def _pin(data: DataSettings, args: argparse.Namespace) -> int:
-    store, pinned = Store.open(data.database), args.command == "pin"
+    store, pinned = existing(data), args.command == "pin"
     store.pin(args.version, pinned)
     said = "is kept whatever the rule for old versions says" if pinned else "is pinned no longer"
     return _say(args, {"version": args.version, "pinned": pinned}, [f"Version {args.version} {said}."])
 
 
 def _history(data: DataSettings, args: argparse.Namespace) -> int:
-    lines = Store.open(data.database).promotions()
+    lines = existing(data, reads=True).promotions()
 
     def shown() -> Iterable[str]:
+        if not lines:
+            yield "Nothing serves yet; the first start of the app, or the first run, begins with the base model."
         for line in lines:
             shares = ", ".join(f"{number}: {share:.0%}" for number, share in line.shares.items())
             yield f"{line.id:>4}  {line.created_at:%Y-%m-%d %H:%M}  {shares:20} {line.person:10} {line.reason}"
@@ -60,22 +64,24 @@ def _history(data: DataSettings, args: argparse.Namespace) -> int:
 def _card(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.card import card, lines_of
 
-    told = card(Store.open(data.database), data, args.version)
+    told = card(existing(data, reads=True), data, args.version)
     return _say(args, told, lines_of(told))
 
 
 def _compare(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.side_by_side import Manner, compared, lines_of, make_kept
 
-    store = Store.open(data.database)
     if args.kept:
-        found = make_kept(store, data, args.kept)
+        found = make_kept(existing(data), data, args.kept)
         return _say(args, found, lines_of(found))
     if len(args.versions) != 2:
         raise BadInput("Name two versions, such as `python -m finetune compare 0 1`.")
     prompts = [*args.prompt, *(_lines(args.file) if args.file else [])]
-    manner = Manner(args.temperature, args.top_p, args.top_k, args.seed, args.max_new_tokens)
-    found = compared(store, data, (args.versions[0], args.versions[1]), prompts, manner)
+    how = checked_sampling({name: getattr(args, name) for name in ("temperature", "top_p", "top_k", "seed")})
+    if args.max_new_tokens < 1:
+        raise BadInput(f"--max-new-tokens {args.max_new_tokens} cannot be used; give a whole number above 0.")
+    manner = Manner(**how, max_new_tokens=args.max_new_tokens)
+    found = compared(existing(data, reads=True), data, (args.versions[0], args.versions[1]), prompts, manner)
     return _say(args, found, lines_of(found))
 
 
@@ -87,7 +93,7 @@ def _lines(file: Path) -> list[str]:
 
 
 def _trial(data: DataSettings, args: argparse.Namespace) -> int:
-    return _TRIAL[args.act](Store.open(data.database), args)
+    return _TRIAL[args.act](existing(data, reads=args.act == "status"), args)
 
 
 def _begin(store: Store, args: argparse.Namespace) -> int:

@@ -85,13 +85,14 @@ def test_stats_for_people_name_each_count(tmp_path: Path, file: Path, capsys: py
         ["export", "{tmp}"],
         ["export", "{tmp}/no/folder/out.jsonl"],
         ["stats", "--database-url", "nonsense"],
-        ["stats", "--data-dir", "{tmp}/in.jsonl"],
+        ["import", "{tmp}/in.jsonl", "--data-dir", "{tmp}/in.jsonl"],
     ],
     ids=" ".join,
 )
 def test_what_cannot_be_done_gets_one_sentence_and_2(
     tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str], arguments: list[str]
 ) -> None:
+    Store.open(DataSettings(data_dir=tmp_path / "data").database).close()
     assert run(*_filled(arguments, tmp_path)) == 2
     printed = capsys.readouterr()
     assert printed.out == ""
