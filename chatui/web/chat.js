@@ -189,7 +189,7 @@ function placeChoice(value) {
   if (rows && rows.nextSibling !== choice) rows.after(choice);
 }
 
-// ---- following the end of a reply, only while the reader is there
+// ---- following the end of a reply, only while the reader is there; who asks for a reply wants to see it
 
 const follow = (() => {
   let stick = true, hooked = null;
@@ -211,6 +211,8 @@ const follow = (() => {
     },
   };
 })();
+window.rpFollow = follow.restart; // a message is sent from the composer
+const write = (name, data) => { follow.restart(); trigger(name, data); };
 
 // ---- why a thumb: a card over the text, so that nothing moves
 
@@ -346,7 +348,7 @@ async function edit(bar, m) {
     if (!keep) { delete drafts[m.id]; return; }
     drafts[m.id] = area.value;
     asking = { id: m.id, open: edit };
-    if (mine) trigger('edit', { id: m.id, text: area.value }); else trigger('correct', { id: m.id, text: area.value });
+    if (mine) write('edit', { id: m.id, text: area.value }); else trigger('correct', { id: m.id, text: area.value });
   };
   save.onclick = () => end(true);
   cancel.onclick = () => end(false);
@@ -383,11 +385,11 @@ async function act(name, bar) {
     setTimeout(() => { icon.innerHTML = ICONS.copy; }, 1200);
   } else if (name === 'correct' || name === 'edit') edit(bar, m);
   else if (name === 'facts') openFacts(bar, m);
-  else if (name === 'go_on') trigger('go_on', { id: m.id });
-  else if (name === 'regenerate') trigger('regenerate', { id: m.id });
+  else if (name === 'go_on') write('go_on', { id: m.id });
+  else if (name === 'regenerate') write('regenerate', { id: m.id });
   else if (name === 'previous' || name === 'next') {
     const id = m.siblings[m.siblings.indexOf(m.id) + (name === 'next' ? 1 : -1)];
-    if (id) trigger('show', { id }); else if (name === 'next' && m.role === 'assistant') trigger('regenerate', { id: m.id });
+    if (id) trigger('show', { id }); else if (name === 'next' && m.role === 'assistant') write('regenerate', { id: m.id });
   } else {
     const wanted = name === 'up' ? 1 : -1, value = m.rating === wanted ? 0 : wanted;
     trigger('rate', { id: m.id, value });

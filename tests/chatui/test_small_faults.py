@@ -1,0 +1,83 @@
+"""Small faults that a newcomer met on the page, in a real browser: each stays mended."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from chatui.settings import ChatSettings
+from feedback.settings import DataSettings
+from tests.chatui.running import Running, served
+from tests.chatui.scripted import ScriptedEngine, ScriptedGeneration, wait_for
+from tests.chatui.visit import IN_BROWSER, REPLY, begin, history, say
+
+pytestmark = IN_BROWSER
+AT_END = """() => {
+  const w = document.querySelector(".bubble-wrap");
+  return w.scrollHeight - w.scrollTop - w.clientHeight < 40;
+}"""
+UP = """() => new Promise((done) => {
+  const w = document.querySelector('.bubble-wrap');
+  w.addEventListener('scroll', () => requestAnimationFrame(done), { once: true });
+  w.scrollTop = 0;
+})"""
+PHONE = {"width": 390, "height": 844}
+
+
+class CutOff(ScriptedEngine):
+    """Writes replies that end where the longest reply ends."""
+
+    def begin(self, *args, **kwargs) -> ScriptedGeneration:
+        made = super().begin(*args, **kwargs)
+
+        class Cut(type(made)):  # type: ignore[misc]
+            def __iter__(self) -> Iterator[str]:
+                yield from super().__iter__()
+                self.finish = "length"
+
+        made.__class__ = Cut
+        return made
+
+
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory, tiny) -> Iterator[Running]:
+    data = DataSettings(data_dir=tmp_path_factory.mktemp("faults"), base_model=str(tiny))
+    with served(data, ChatSettings(port=0, max_new_tokens=24)) as made:
+        yield made
+
+
+@pytest.fixture
+def engine(running: Running, monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
+    """Writes "It was said so.", or what a test puts into `pieces`."""
+    made = ScriptedEngine(["It was ", "said so."])
+    monkeypatch.setattr(running.app.replies, "engine", made)
+    return made
+
+
+@pytest.fixture
+def phone(page) -> object:
+    """The fresh tab, as narrow as a phone."""
+    page.set_viewport_size(PHONE)
+    return page
+
+
+def test_what_is_asked_for_is_followed_though_the_reader_had_scrolled_up(page, running: Running, monkeypatch) -> None:
+    monkeypatch.setattr(running.app.replies, "engine", CutOff(["A line of text.\n\n"] * 60))
+    say(page, "a long one")
+    deeds = {
+        "send": lambda: begin(page, "and another"),
+        "regenerate": lambda: page.keyboard.press("r"),
+        "go_on": lambda: page.locator(".rp-b[data-act=go_on]").last.evaluate("button => button.click()"),
+        "edit": lambda: page.locator(".rp-edit .rp-save").evaluate("button => button.click()"),
+    }
+    for deed, act in deeds.items():
+        if deed == "edit":
+            page.locator(".rp-b[data-act=edit]").last.evaluate("button => button.click()")
+            page.fill(".rp-edit textarea", "asked differently")
+        before = history(page, running)[-1].id
+        if deed != "edit":
+            page.evaluate("document.activeElement.blur()")
+        page.evaluate(UP)
+        act()
+        wait_for(lambda: history(page, running)[-1].id != before)  # noqa: B023
+        page.locator(f"{REPLY} .rp-fx[data-id='{history(page, running)[-1].id}']:not(.busy)").wait_for()
+        page.wait_for_function(AT_END, timeout=3000)
