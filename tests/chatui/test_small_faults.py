@@ -57,6 +57,8 @@ def engine(running: Running, monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
 def phone(page) -> object:
     """The fresh tab, as narrow as a phone."""
     page.set_viewport_size(PHONE)
+    page.reload()  # the list is folded away where a page opens on a phone
+    page.locator("#rp-side:not(.open)").wait_for()
     return page
 
 
@@ -81,3 +83,15 @@ def test_what_is_asked_for_is_followed_though_the_reader_had_scrolled_up(page, r
         wait_for(lambda: history(page, running)[-1].id != before)  # noqa: B023
         page.locator(f"{REPLY} .rp-fx[data-id='{history(page, running)[-1].id}']:not(.busy)").wait_for()
         page.wait_for_function(AT_END, timeout=3000)
+
+
+def test_two_replies_fit_a_phone_below_code_that_does_not(phone, running: Running, engine: ScriptedEngine) -> None:
+    code = "x = " + " + ".join(f"argument_{n}" for n in range(60))
+    engine.pieces = [f"```python\n{code}\n```\n\nhttps://e.org/" + "a" * 200]
+    say(phone, "some code")
+    phone.click(".rp-two")
+    begin(phone, "and again")
+    phone.locator(".rp-choose:not(.waits)").wait_for()
+    widths = phone.locator(".message-row").evaluate_all("rows => rows.map((row) => row.getBoundingClientRect().right)")
+    assert len(widths) == 5
+    assert max(widths) <= PHONE["width"]
