@@ -95,3 +95,23 @@ def test_two_replies_fit_a_phone_below_code_that_does_not(phone, running: Runnin
     widths = phone.locator(".message-row").evaluate_all("rows => rows.map((row) => row.getBoundingClientRect().right)")
     assert len(widths) == 5
     assert max(widths) <= PHONE["width"]
+
+
+def test_a_wide_table_breaks_no_word_and_scrolls_in_its_own_box(
+    phone, running: Running, engine: ScriptedEngine
+) -> None:
+    heads = ["Name", "Quantity", "Description", "Manufacturer", "Destination", "Remarks"]
+    lines = ["| " + " | ".join(row) + " |" for row in (heads, ["---"] * 6, ["something"] * 6)]
+    engine.pieces = ["\n".join(lines)]
+    say(phone, "a table")
+    phone.locator(f"{REPLY} td").first.wait_for()
+    pieces = """cells => cells.map((cell) => {
+      const range = document.createRange();
+      range.selectNodeContents(cell);
+      return new Set([...range.getClientRects()].map((box) => box.top)).size;
+    })"""
+    assert phone.locator(f"{REPLY} :is(th, td)").evaluate_all(pieces) == [1] * 12
+    table = phone.locator(f"{REPLY} table")
+    assert table.evaluate("node => node.getBoundingClientRect().right") <= PHONE["width"]
+    assert table.evaluate("node => { node.scrollLeft = 9999; return node.scrollLeft; }") > 0
+    assert phone.locator(".bubble-wrap").evaluate("node => node.scrollWidth <= node.clientWidth")
