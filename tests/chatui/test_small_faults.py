@@ -8,7 +8,7 @@ from chatui.settings import ChatSettings
 from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, ScriptedGeneration, wait_for
-from tests.chatui.visit import IN_BROWSER, REPLY, begin, history, say
+from tests.chatui.visit import IN_BROWSER, REPLY, begin, conversation, history, say
 
 pytestmark = IN_BROWSER
 AT_END = """() => {
@@ -115,3 +115,30 @@ def test_a_wide_table_breaks_no_word_and_scrolls_in_its_own_box(
     assert table.evaluate("node => node.getBoundingClientRect().right") <= PHONE["width"]
     assert table.evaluate("node => { node.scrollLeft = 9999; return node.scrollLeft; }") > 0
     assert phone.locator(".bubble-wrap").evaluate("node => node.scrollWidth <= node.clientWidth")
+
+
+def test_a_conversation_that_is_replied_to_can_be_renamed_and_deleted(
+    page, running: Running, engine: ScriptedEngine
+) -> None:
+    engine.gated = True
+    begin(page, "a story without end")
+    entry = page.locator(".rp-entry.on")
+    entry.locator(".rp-dot").wait_for()
+    entry.hover()
+    entry.locator(".rp-entry-more").click()
+    engine.gates[0].release(2)  # the reply ends, and the list is drawn anew, while the menu is open
+    entry.locator(".rp-dot").wait_for(state="detached")
+    page.click(".rp-menu .rename")
+    page.keyboard.type("Renamed")
+    page.keyboard.press("Enter")
+    kept = conversation(page)
+    wait_for(lambda: [line.title for line in running.app.store.conversations() if line.id == kept] == ["Renamed"])
+
+    begin(page, "and on")
+    entry.locator(".rp-dot").wait_for()
+    entry.hover()
+    entry.locator(".rp-entry-more").click()
+    page.click(".rp-menu .remove")
+    page.locator(".message-row").first.wait_for(state="detached")
+    wait_for(lambda: running.app.replies.live(kept) == [])
+    assert kept not in [line.id for line in running.app.store.conversations()]
