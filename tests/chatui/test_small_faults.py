@@ -142,3 +142,21 @@ def test_a_conversation_that_is_replied_to_can_be_renamed_and_deleted(
     page.locator(".message-row").first.wait_for(state="detached")
     wait_for(lambda: running.app.replies.live(kept) == [])
     assert kept not in [line.id for line in running.app.store.conversations()]
+
+
+def test_a_persona_is_dropped_when_asked_twice_and_is_gone_at_once(page, running: Running) -> None:
+    page.click(".rp-persona")
+    page.click(".rp-panel .rp-small:has-text('Make your own')")
+    page.fill(".rp-panel form input", "Captain")
+    page.fill(".rp-panel form textarea", "Speak like one.")
+    page.click(".rp-panel .rp-save")
+    page.locator(".rp-persona", has_text="Captain").click()
+    page.locator(".rp-pick", has_text="Captain").wait_for()
+    page.click(".rp-drop")
+    page.locator(".rp-drop", has_text="Click again to confirm").wait_for()
+    assert len(running.app.store.personas()) == 1
+    page.click(".rp-drop")
+    page.locator(".rp-persona", has_text="No persona").wait_for()
+    wait_for(lambda: running.app.store.personas() == [])
+    assert page.locator(".rp-pick", has_text="No persona").get_attribute("aria-pressed") == "true"
+    assert page.locator(".rp-pick", has_text="Captain").count() == 0
