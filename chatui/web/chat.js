@@ -17,6 +17,7 @@ const ICONS = {
 };
 const wrap = () => element.querySelector('.bubble-wrap');
 const message = (id) => props.value?.msgs.find((m) => m.id === id);
+const barOf = (id) => [...element.querySelectorAll('.rp-fx')].find((bar) => bar.dataset.id === id);
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -105,7 +106,7 @@ function fill(bar, m) {
   bar.dataset.drawn = drawn;
   bar.dataset.id = m.id;
   bar.className = 'rp-fx' + (m.role === 'user' ? ' mine' : '') + (m.status === 'running' ? ' busy' : '');
-  const line = make('div', 'rp-line');
+  const line = make('div', 'rp-line'), held = bar.contains(document.activeElement) && document.activeElement.dataset.act;
   if (m.side) line.append(make('b', '', m.side === 'left' ? 'A' : 'B'), ...(m.status === 'running' ? [make('span', 'rp-dot'), ...inLine(m)] : notes(m)));
   else if (m.status === 'running') line.append(make('span', 'rp-dot'), ...badge(m), ...inLine(m));
   else if (props.value.temporary) line.append(button('copy'), ...(m.role === 'user' ? [] : badge(m)), ...notes(m)); // not rated: it is not kept
@@ -126,6 +127,7 @@ function fill(bar, m) {
     if (!m.correction_shown) said.append(make('span', '', m.correction));
     bar.prepend(said);
   }
+  if (held) bar.querySelector(`[data-act=${held}]`)?.focus({ preventScroll: true }); // the keyboard stays where it is
 }
 
 const more = make('button', 'rp-more');
@@ -218,9 +220,26 @@ const write = (name, data) => { follow.restart(); trigger(name, data); };
 
 const card = make('div', 'rp-card');
 card.hidden = true;
-let cardFor = null;
+card.setAttribute('role', 'dialog');
+let cardFor = null; // {id, value, comment}: the message, its thumb, and the comment that is kept of it
+const remarks = {}; // comments by message id, until the page shows them as kept
 
 function closeCard() { card.hidden = true; cardFor = null; }
+
+// Esc and Enter: the keyboard goes back to the thumb.
+function endCard() {
+  const bar = cardFor && barOf(cardFor.id), thumb = cardFor?.value > 0 ? 'up' : 'down';
+  closeCard();
+  bar?.querySelector(`[data-act=${thumb}]`)?.focus({ preventScroll: true });
+}
+
+// Something else was turned to. The reasons count as soon as they are pressed, so somebody who goes on takes the comment
+// beside them for said too: it is sent. Esc is "not now": nothing is sent, and the comment is there when the card is
+// opened again.
+function leaveCard() {
+  if (cardFor && (remarks[cardFor.id] ?? cardFor.comment) !== cardFor.comment) sendCard();
+  closeCard();
+}
 
 function placeCard(bar) {
   if (card.parentNode !== wrap()) wrap().appendChild(card);
@@ -234,6 +253,7 @@ function placeCard(bar) {
 async function openFacts(bar, m) {
   const known = await rpAsk(server.facts(m.id));
   if (!known) return;
+  leaveCard();
   const list = make('dl', 'rp-facts');
   const add = (name, text) => list.append(make('dt', '', rpWord('fact_' + name)), make('dd', '', text));
   add('version', m.version === 0 ? rpWord('base') : rpWord('version', { n: m.version }));
@@ -246,7 +266,8 @@ async function openFacts(bar, m) {
 }
 
 function openCard(bar, m, value) {
-  cardFor = { id: m.id, value };
+  if (cardFor?.id !== m.id) leaveCard();
+  cardFor = { id: m.id, value, comment: m.comment };
   const chips = make('div', 'rp-chips');
   for (const reason of value > 0 ? rpReasons.up : rpReasons.down) {
     const chip = make('button', 'rp-chip', reasonText(reason));
@@ -255,17 +276,20 @@ function openCard(bar, m, value) {
     chips.append(chip);
   }
   const comment = make('textarea');
-  Object.assign(comment, { rows: 1, maxLength: 2000, placeholder: rpWord('comment'), value: m.comment });
+  Object.assign(comment, { rows: 1, maxLength: 2000, placeholder: rpWord('comment'), value: remarks[m.id] ?? m.comment });
+  comment.oninput = () => { remarks[m.id] = comment.value; };
   const foot = make('div', 'rp-foot');
   foot.append(comment, make('button', 'rp-save', rpWord('save')));
   const title = make('div', 'rp-card-title', rpWord(value > 0 ? 'why_up' : 'why_down'));
   card.replaceChildren(title, chips, foot, make('div', 'rp-hint', rpWord(value > 0 ? 'does_up' : 'does_down')));
+  card.setAttribute('aria-label', title.textContent);
   placeCard(bar);
+  if (!isTyping()) (chips.firstChild ?? comment).focus({ preventScroll: true }); // not away from who writes elsewhere
 }
 
 function sendCard() {
   const reasons = [...card.querySelectorAll('[aria-pressed=true]')].map((chip) => chip.dataset.reason);
-  const given = { ...cardFor, reasons, comment: card.querySelector('textarea').value };
+  const given = { id: cardFor.id, value: cardFor.value, reasons, comment: card.querySelector('textarea').value };
   asking = { id: given.id, open: (bar, m) => openCard(bar, { ...m, ...given }, given.value) };
   trigger('rate', given);
 }
@@ -274,15 +298,19 @@ card.addEventListener('click', (event) => {
   event.stopPropagation();
   const chip = event.target.closest('.rp-chip');
   if (chip) { chip.setAttribute('aria-pressed', chip.getAttribute('aria-pressed') !== 'true'); sendCard(); }
-  if (event.target.closest('.rp-save')) { sendCard(); closeCard(); }
+  if (event.target.closest('.rp-save')) { sendCard(); endCard(); }
 });
 card.addEventListener('keydown', (event) => {
   event.stopPropagation();
-  if (event.key === 'Escape') closeCard();
+  if (event.key === 'Escape') endCard();
+  if (event.key === 'Tab') {
+    const all = [...card.querySelectorAll('button, textarea')], to = all.indexOf(event.target) + (event.shiftKey ? -1 : 1);
+    if (to < 0 || to >= all.length) { event.preventDefault(); all.at(to < 0 ? -1 : 0)?.focus(); } // round, while it is open
+  }
   if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && event.target.tagName === 'TEXTAREA') {
     event.preventDefault();
     sendCard();
-    closeCard();
+    endCard();
   }
 });
 
@@ -307,12 +335,12 @@ function changes(before, after) {
   return out;
 }
 
-const drafts = {}; // by message id, until the page shows them as kept: a refusal loses no text
+const drafts = {}; // by message id, until the page shows them as kept: neither a refusal nor Esc loses a text
 let asking = null; // what is on its way: {id, open}; opens again, under the message, what was written when it is refused
 
 function refused(text) {
   rpTell(text);
-  const bar = asking && [...element.querySelectorAll('.rp-fx')].find((b) => b.dataset.id === asking.id);
+  const bar = asking && barOf(asking.id);
   if (bar && message(asking.id)) asking.open(bar, message(asking.id)); else closeCard();
   asking = null;
 }
@@ -354,7 +382,10 @@ async function edit(bar, m) {
   cancel.onclick = () => end(false);
   box.addEventListener('keydown', (event) => {
     event.stopPropagation();
-    if (event.key === 'Escape') end(false);
+    if (event.key === 'Escape') { // the draft stays, for when it is opened again; Cancel discards it
+      closeEdit(row);
+      bar.querySelector(`[data-act=${mine ? 'edit' : 'correct'}]`)?.focus({ preventScroll: true });
+    }
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) end(true);
   });
 }
@@ -400,7 +431,7 @@ async function act(name, bar) {
 
 element.addEventListener('click', (event) => {
   const pressed = event.target.closest('.rp-b');
-  if (pressed) { event.stopPropagation(); act(pressed.dataset.act, pressed.closest('.rp-fx')); } else closeCard();
+  if (pressed) { event.stopPropagation(); act(pressed.dataset.act, pressed.closest('.rp-fx')); } else leaveCard();
 });
 
 // ---- keys: what they do stands in KEYS, which is also what `?` lists
@@ -439,7 +470,7 @@ document.addEventListener('keydown', (event) => {
   if (key === 'Escape') {
     const search = document.activeElement?.closest('#rp-search') && document.activeElement;
     if (search?.value) { search.value = ''; search.dispatchEvent(new Event('input', { bubbles: true })); }
-    else if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
+    else if (!card.hidden) endCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
   } else if (control && key.toLowerCase() === 'k') focus('#rp-search input, #rp-search textarea');
   else if (control && event.shiftKey && key.toLowerCase() === 'o') { event.preventDefault(); document.querySelector('#rp-new')?.click(); }
   else if (isTyping() || control || event.altKey) return;
@@ -455,11 +486,20 @@ document.addEventListener('keydown', (event) => {
 
 // ---- what changed
 
+// What was in the composer when the language was switched.
+function writtenBefore() {
+  const box = document.querySelector('#rp-ask textarea'), text = box && rpWritten();
+  if (!text) return;
+  box.value = text + box.value;
+  box.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
 let shown;
 function changed() {
   const value = props.value;
   if (!value) return;
   for (const m of value.msgs) if (m.correction !== null && m.correction === drafts[m.id]) delete drafts[m.id];
+  for (const m of value.msgs) if (m.comment === remarks[m.id]) delete remarks[m.id];
   decorate();
   window.rpOpening?.(value);
   if (value.conv !== shown) {
@@ -467,8 +507,9 @@ function changed() {
     const address = new URL(location);
     if (value.conv && !value.temporary) address.searchParams.set('c', value.conv); else address.searchParams.delete('c');
     history.replaceState(history.state, '', address);
-    closeCard();
+    leaveCard();
     follow.restart();
+    writtenBefore();
     if (matchMedia('(hover: hover)').matches) document.querySelector('#rp-ask textarea')?.focus({ preventScroll: true });
   }
   if (value.running && value.tail === false) trigger('attach', {});
