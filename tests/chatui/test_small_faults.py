@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from chatui.engine.protocol import EngineState
 from chatui.settings import ChatSettings
 from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
@@ -160,3 +161,15 @@ def test_a_persona_is_dropped_when_asked_twice_and_is_gone_at_once(page, running
     wait_for(lambda: running.app.store.personas() == [])
     assert page.locator(".rp-pick", has_text="No persona").get_attribute("aria-pressed") == "true"
     assert page.locator(".rp-pick", has_text="Captain").count() == 0
+
+
+def test_a_phone_tells_why_nothing_can_reply(phone, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    state = EngineState("failed", "The model needs 12 GB of memory; 8 are free.", ())
+    monkeypatch.setattr(running.app.engine, "state", lambda: state)
+    phone.click(".rp-pill[data-phase=failed]")
+    phone.locator(".rp-tell", has_text="8 are free").click()
+    phone.focus(".rp-pill")
+    phone.keyboard.press("Enter")
+    phone.locator(".rp-tell", has_text="8 are free").wait_for()
+    words = phone.locator(".rp-pill > span")
+    assert words.evaluate("node => node.scrollWidth <= node.parentElement.clientWidth")
