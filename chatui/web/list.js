@@ -13,7 +13,7 @@ function group(seconds) {
   if (days === 1) return rpWord('yesterday');
   if (days < 7) return rpWord('week');
   if (days < 31) return rpWord('month');
-  return then.toLocaleDateString(undefined, { month: 'long', year: 'numeric' });
+  return then.toLocaleDateString(rpSpoken, { month: 'long', year: 'numeric' });
 }
 
 function line(className, text) {

@@ -138,7 +138,7 @@ function editor(item) {
 
 function card(item) {
   const node = make('article', 'rp-item'), about = make('div', 'rp-about');
-  about.append(make('span', '', new Date(item.created_at).toLocaleString()));
+  about.append(make('span', '', new Date(item.created_at).toLocaleString(rpSpoken, { dateStyle: 'medium', timeStyle: 'short' })));
   if (item.version !== null) about.append(make('span', '', item.version === 0 ? rpWord('base') : rpWord('version', { n: item.version })));
   for (const signal of item.signals) about.append(make('span', 'rp-tag', rpWord('signal_' + signal)));
   if (item.why) node.append(make('div', 'rp-why-asked', rpWord('why_' + item.why)));

@@ -1,11 +1,13 @@
 """Small faults that a newcomer met on the page, in a real browser: each stays mended."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import pytest
 
 from chatui.engine.protocol import EngineState
 from chatui.settings import ChatSettings
+from feedback.formats import Incoming, IncomingMessage
 from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, ScriptedGeneration, wait_for
@@ -173,3 +175,15 @@ def test_a_phone_tells_why_nothing_can_reply(phone, running: Running, monkeypatc
     phone.locator(".rp-tell", has_text="8 are free").wait_for()
     words = phone.locator(".rp-pill > span")
     assert words.evaluate("node => node.scrollWidth <= node.parentElement.clientWidth")
+
+
+def test_dates_are_told_in_the_language_of_the_page(browser, running: Running) -> None:
+    turns = (IncomingMessage("user", "Then?"), IncomingMessage("assistant", "Then.", finish="end"))
+    running.app.store.take_in([Incoming("long-ago", turns, created_at=datetime(2020, 5, 17, 12, tzinfo=UTC))])
+    page = browser.new_page(locale="de-DE")  # a language that the page does not speak: it is in English then
+    page.goto(running.url)
+    page.locator(".rp-group", has_text="May 2020").wait_for()
+    page.click("#rp-reviews")
+    page.fill(".rp-filters input >> nth=1", "2020-12-31")
+    page.locator(".rp-about", has_text="May 17, 2020").wait_for()
+    page.close()
