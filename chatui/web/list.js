@@ -180,7 +180,9 @@ function remove(node) {
   trigger('remove', { id });
   const back = Object.assign(document.createElement('button'), { textContent: rpWord('undo') });
   back.onclick = () => { undo.hidden = true; trigger('bring_back', { id }); };
-  undo.replaceChildren(Object.assign(document.createElement('span'), { textContent: rpWord('removed', { title }) }), back);
+  const said = line('rp-undo-said', ''), [before, after] = rpWord('removed', { title: '\n' }).split('\n');
+  said.append(line('', before + title), line('', after)); // a long title is cut, what was done to it is not
+  undo.replaceChildren(said, back);
   undo.hidden = false;
   clearTimeout(lapses);
   lapses = setTimeout(() => { undo.hidden = true; }, 10000);

@@ -187,3 +187,16 @@ def test_dates_are_told_in_the_language_of_the_page(browser, running: Running) -
     page.fill(".rp-filters input >> nth=1", "2020-12-31")
     page.locator(".rp-about", has_text="May 17, 2020").wait_for()
     page.close()
+
+
+def test_of_a_long_title_a_phone_still_says_what_was_done_and_how_to_undo_it(phone, running: Running) -> None:
+    turns = (IncomingMessage("user", "So?"), IncomingMessage("assistant", "So.", finish="end"))
+    running.app.store.take_in([Incoming("long-title", turns, title="a title that goes on and on " * 4)])
+    phone.goto(f"{running.url}?c=long-title")
+    phone.click("#rp-side .toggle-button")
+    phone.click(".rp-entry.on .rp-entry-more")
+    phone.click(".rp-menu .remove")
+    for words in ("was deleted.", "Undo"):
+        box = phone.locator(".rp-undo :is(div, button)", has_text=words).last.bounding_box()
+        assert box["x"] + box["width"] <= PHONE["width"]
+    assert phone.locator(".rp-undo-said div").last.evaluate("node => node.scrollWidth <= node.clientWidth")
