@@ -1,6 +1,6 @@
 // Everything around the Chatbot's own rows: the bar under each message, reasons, corrections, following.
 // props.value = {conv, running, tail, more, msgs: [{id, role, rating, reasons, comment, status, error, version,
-// correction, correction_shown, learned_by, siblings, cut, left_out, side, compared}]}, one entry per row, in the order of the rows;
+// correction, correction_shown, learned_by, siblings, wordless, cut, left_out, side, compared}]}, one entry per row, in the order of the rows;
 // `problem` says why what was asked for last was refused.
 const ICONS = {
   copy: rpIcon('<rect x="9" y="9" width="11" height="11" rx="2.5"/><path d="M5 15V6.5A2.5 2.5 0 0 1 7.5 4H15"/>'),
@@ -85,6 +85,7 @@ function notes(m) {
   const found = [];
   if (m.compared) found.push(rpWord('compared_' + m.compared.fared, { version: versionName(m.compared.with) }));
   if (m.left_out) found.push(rpWord('left_out', { n: m.left_out }));
+  if (m.wordless) found.push(rpWord('wordless'));
   if (m.status === 'error') found.push(m.error || rpWord('status_error'));
   else if (m.status !== 'complete') found.push(rpWord('status_' + m.status));
   return [...(m.correction === null ? learned(m) : []), ...found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text))];

@@ -200,3 +200,17 @@ def test_of_a_long_title_a_phone_still_says_what_was_done_and_how_to_undo_it(pho
         box = phone.locator(".rp-undo :is(div, button)", has_text=words).last.bounding_box()
         assert box["x"] + box["width"] <= PHONE["width"]
     assert phone.locator(".rp-undo-said div").last.evaluate("node => node.scrollWidth <= node.clientWidth")
+
+
+def test_a_reply_without_a_word_and_a_time_without_a_thumb_say_so(
+    page, running: Running, engine: ScriptedEngine
+) -> None:
+    engine.pieces = []
+    say(page, "nothing, please")
+    assert page.locator(f"{REPLY} .rp-note").inner_text() == "The model wrote nothing."
+    engine.pieces = ["So."]
+    say(page, "and now")
+    assert page.locator(f"{REPLY} .rp-note").count() == 1
+    page.click("#rp-learning")
+    page.locator(".rp-none-yet", has_text="No thumbs").wait_for()
+    assert page.locator("#rp-survey .rp-plot").first.is_hidden()
