@@ -214,3 +214,30 @@ def test_a_reply_without_a_word_and_a_time_without_a_thumb_say_so(
     page.click("#rp-learning")
     page.locator(".rp-none-yet", has_text="No thumbs").wait_for()
     assert page.locator("#rp-survey .rp-plot").first.is_hidden()
+
+
+def test_a_reviewer_sees_what_was_said_before_and_code_as_code(browser, running: Running) -> None:
+    code = "Run this:\n\n```sh\necho <b>hi</b>\n```\n\n<img src=x onerror='window.ran = 1'> and **that**"
+    said = [("user", "First?"), ("assistant", "First."), ("user", "Then?"), ("assistant", code)]
+    turns = tuple(IncomingMessage(role, text, finish="end" if role == "assistant" else None) for role, text in said)
+    running.app.store.take_in([Incoming("to-review", turns, created_at=datetime(2021, 5, 17, 12, tzinfo=UTC))])
+    page = browser.new_page(locale="en-US")
+    page.goto(running.url)
+    page.click("#rp-reviews")
+    page.fill(".rp-filters input >> nth=0", "2021-01-01")
+    page.fill(".rp-filters input >> nth=1", "2021-12-31")
+    page.locator(".rp-about", has_text="2021").wait_for()
+    if page.locator(".rp-asked", has_text="Then?").count() == 0:
+        page.click(".rp-do [data-act=skip]")
+        page.locator(".rp-asked", has_text="Then?").wait_for()
+    assert page.locator(".rp-item pre").inner_text() == "echo <b>hi</b>\n"
+    assert page.locator(".rp-item img").count() == 0
+    assert "**that**" in page.locator(".rp-item > .rp-answer").inner_text()
+    page.click(".rp-before summary")
+    assert page.locator(".rp-before > div").all_inner_texts() == ["First?", "First."]
+    page.click(".rp-do [data-act=amend]")
+    page.fill(".rp-item textarea", "Half a correction")
+    page.keyboard.press("Escape")
+    page.click(".rp-do [data-act=amend]")
+    assert page.input_value(".rp-item textarea") == "Half a correction"
+    page.close()
