@@ -133,7 +133,7 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
         handlers.new, None, tab.parts, js="() => { document.body.dataset.view = 'chat'; rpCloseSide(); }", **_STREAM
     )
     # The composer is emptied in the browser at once; its text travels in a component of its own.
-    taken = "(text) => [rpWithFiles(text), rpComparing(), '']"
+    taken = "(text) => { const said = rpWithFiles(text); if (said) rpFollow(); return [said, rpComparing(), '']; }"
     tab.composer.submit(None, [tab.composer], [said, compare, tab.composer], js=taken, **QUIET).then(
         handlers.send, [said, compare], tab.parts, **_STREAM
     )

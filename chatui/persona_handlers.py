@@ -47,8 +47,15 @@ class PersonaHandlers:
         return self._open(request, made)
 
     def drop(self, request: gr.Request, event: gr.EventData) -> Any:
-        """An own persona was taken out of the list."""
-        return self.chat.beside(request, problem_of(self.ask(self.store.drop_persona), event._data["id"]))
+        """An own persona was taken out of the list; a chat in which nothing was said yet goes back to none."""
+        dropped, look = event._data["id"], self.tabs.get(request.session_hash or "")
+        problem = problem_of(self.ask(self.store.drop_persona), dropped)
+        chat = self.chat.temporary.get(look.conversation_id)
+        if not problem and chat and not chat.said and chat.opening.persona == dropped:
+            chat.opening = Opening()
+        elif not problem and look.conversation_id is None and look.opening.persona == dropped:
+            self.chat.turn(request, None)
+        return self.chat.beside(request, problem)
 
     def _set(self, session: str, sampling: dict[str, Any]) -> None:
         look = self.tabs.get(session)

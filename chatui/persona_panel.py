@@ -12,7 +12,7 @@ def build(handlers: PersonaHandlers) -> gr.HTML:
     return gr.HTML(
         value=None,
         html_template="",
-        js_on_load=web_file("persona.js"),
+        js_on_load=web_file("tools.js") + web_file("persona.js"),
         server_functions=[plain(handlers.personas)],
         elem_id="rp-persona",
         apply_default_css=False,

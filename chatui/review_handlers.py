@@ -48,7 +48,7 @@ class ReviewHandlers:
     def _queue(self, look: dict[str, Any], problem: str = "") -> dict[str, Any]:
         kind = look.get("kind") or KINDS[0]
         try:
-            found = self.ask(queue_of)(self.store, kind, look, 1 if kind == ASK else _AT_ONCE)
+            found = self.ask(queue_of)(self.store, kind, look, 1 if kind == ASK else _AT_ONCE, turns=True)
             choices = _NO_CHOICES if kind == ASK else self.ask(self.store.review_choices)()
         except gr.Error as error:
             found, choices = {"items": [], "counts": dict.fromkeys(KINDS, 0)}, _NO_CHOICES
@@ -56,11 +56,12 @@ class ReviewHandlers:
         return {"look": look, "problem": problem, "choices": choices, **found, **refusal(problem)}
 
 
-def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int) -> dict[str, Any]:
+def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int, turns: bool = False) -> dict[str, Any]:
     """Return a reviewer's queue and the counts of every kind as plain values. Raises BadInput.
 
     What is asked about (ASK) is chosen without regard to filters and remembered as put before somebody; `held` of the
-    look names what the reviewer was given already. Beside it there is no count, but the `rate` of good replies.
+    look names what the reviewer was given already. Beside it there is no count, but the `rate` of good replies. With
+    `turns` the first item, which is in hand, has what was said before its question as `before`.
     """
     wanted = wanted_of(look)
     more: dict[str, Any]
@@ -69,7 +70,15 @@ def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int) -> dict[
     else:
         items = store.review_queue(kind, wanted, look.get("skipped") or (), limit)
         more = {"counts": store.review_counts(wanted)}
-    return {"items": [{**asdict(item), "created_at": item.created_at.isoformat()} for item in items], **more}
+    told = [{**asdict(item), "created_at": item.created_at.isoformat()} for item in items]
+    if turns and told:
+        told[0]["before"] = _before(store, told[0]["message_id"])
+    return {"items": told, **more}
+
+
+def _before(store: Store, message_id: str) -> list[dict[str, str]]:
+    *above, _question, _reply = [m for m in store.path_to(message_id) if m.role != "system"]
+    return [{"role": m.role, "text": m.shown} for m in above]
 
 
 def wanted_of(look: dict[str, Any]) -> ReviewFilter:

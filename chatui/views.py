@@ -174,6 +174,7 @@ def _beside(message: Said) -> dict[str, Any]:
         "correction_shown": message.correction_shown,
         "learned_by": message.learned_by,
         "siblings": list(message.siblings),
+        "wordless": message.role == "assistant" and message.status == "complete" and not message.shown.strip(),
         "cut": message.content != "" and (message.status in ("stopped", "interrupted") or message.finish == "length"),
     }
 

@@ -1,6 +1,6 @@
 // Everything around the Chatbot's own rows: the bar under each message, reasons, corrections, following.
 // props.value = {conv, running, tail, more, msgs: [{id, role, rating, reasons, comment, status, error, version,
-// correction, correction_shown, learned_by, siblings, cut, left_out, side, compared}]}, one entry per row, in the order of the rows;
+// correction, correction_shown, learned_by, siblings, wordless, cut, left_out, side, compared}]}, one entry per row, in the order of the rows;
 // `problem` says why what was asked for last was refused.
 const ICONS = {
   copy: rpIcon('<rect x="9" y="9" width="11" height="11" rx="2.5"/><path d="M5 15V6.5A2.5 2.5 0 0 1 7.5 4H15"/>'),
@@ -17,6 +17,7 @@ const ICONS = {
 };
 const wrap = () => element.querySelector('.bubble-wrap');
 const message = (id) => props.value?.msgs.find((m) => m.id === id);
+const barOf = (id) => [...element.querySelectorAll('.rp-fx')].find((bar) => bar.dataset.id === id);
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -84,6 +85,7 @@ function notes(m) {
   const found = [];
   if (m.compared) found.push(rpWord('compared_' + m.compared.fared, { version: versionName(m.compared.with) }));
   if (m.left_out) found.push(rpWord('left_out', { n: m.left_out }));
+  if (m.wordless) found.push(rpWord('wordless'));
   if (m.status === 'error') found.push(m.error || rpWord('status_error'));
   else if (m.status !== 'complete') found.push(rpWord('status_' + m.status));
   return [...(m.correction === null ? learned(m) : []), ...found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text))];
@@ -105,7 +107,7 @@ function fill(bar, m) {
   bar.dataset.drawn = drawn;
   bar.dataset.id = m.id;
   bar.className = 'rp-fx' + (m.role === 'user' ? ' mine' : '') + (m.status === 'running' ? ' busy' : '');
-  const line = make('div', 'rp-line');
+  const line = make('div', 'rp-line'), held = bar.contains(document.activeElement) && document.activeElement.dataset.act;
   if (m.side) line.append(make('b', '', m.side === 'left' ? 'A' : 'B'), ...(m.status === 'running' ? [make('span', 'rp-dot'), ...inLine(m)] : notes(m)));
   else if (m.status === 'running') line.append(make('span', 'rp-dot'), ...badge(m), ...inLine(m));
   else if (props.value.temporary) line.append(button('copy'), ...(m.role === 'user' ? [] : badge(m)), ...notes(m)); // not rated: it is not kept
@@ -126,6 +128,7 @@ function fill(bar, m) {
     if (!m.correction_shown) said.append(make('span', '', m.correction));
     bar.prepend(said);
   }
+  if (held) bar.querySelector(`[data-act=${held}]`)?.focus({ preventScroll: true }); // the keyboard stays where it is
 }
 
 const more = make('button', 'rp-more');
@@ -189,7 +192,7 @@ function placeChoice(value) {
   if (rows && rows.nextSibling !== choice) rows.after(choice);
 }
 
-// ---- following the end of a reply, only while the reader is there
+// ---- following the end of a reply, only while the reader is there; who asks for a reply wants to see it
 
 const follow = (() => {
   let stick = true, hooked = null;
@@ -211,14 +214,33 @@ const follow = (() => {
     },
   };
 })();
+window.rpFollow = follow.restart; // a message is sent from the composer
+const write = (name, data) => { follow.restart(); trigger(name, data); };
 
 // ---- why a thumb: a card over the text, so that nothing moves
 
 const card = make('div', 'rp-card');
 card.hidden = true;
-let cardFor = null;
+card.setAttribute('role', 'dialog');
+let cardFor = null; // {id, value, comment}: the message, its thumb, and the comment that is kept of it
+const remarks = {}; // comments by message id, until the page shows them as kept
 
 function closeCard() { card.hidden = true; cardFor = null; }
+
+// Esc and Enter: the keyboard goes back to the thumb.
+function endCard() {
+  const bar = cardFor && barOf(cardFor.id), thumb = cardFor?.value > 0 ? 'up' : 'down';
+  closeCard();
+  bar?.querySelector(`[data-act=${thumb}]`)?.focus({ preventScroll: true });
+}
+
+// Something else was turned to. The reasons count as soon as they are pressed, so somebody who goes on takes the comment
+// beside them for said too: it is sent. Esc is "not now": nothing is sent, and the comment is there when the card is
+// opened again.
+function leaveCard() {
+  if (cardFor && (remarks[cardFor.id] ?? cardFor.comment) !== cardFor.comment) sendCard();
+  closeCard();
+}
 
 function placeCard(bar) {
   if (card.parentNode !== wrap()) wrap().appendChild(card);
@@ -232,6 +254,7 @@ function placeCard(bar) {
 async function openFacts(bar, m) {
   const known = await rpAsk(server.facts(m.id));
   if (!known) return;
+  leaveCard();
   const list = make('dl', 'rp-facts');
   const add = (name, text) => list.append(make('dt', '', rpWord('fact_' + name)), make('dd', '', text));
   add('version', m.version === 0 ? rpWord('base') : rpWord('version', { n: m.version }));
@@ -244,7 +267,8 @@ async function openFacts(bar, m) {
 }
 
 function openCard(bar, m, value) {
-  cardFor = { id: m.id, value };
+  if (cardFor?.id !== m.id) leaveCard();
+  cardFor = { id: m.id, value, comment: m.comment };
   const chips = make('div', 'rp-chips');
   for (const reason of value > 0 ? rpReasons.up : rpReasons.down) {
     const chip = make('button', 'rp-chip', reasonText(reason));
@@ -253,17 +277,20 @@ function openCard(bar, m, value) {
     chips.append(chip);
   }
   const comment = make('textarea');
-  Object.assign(comment, { rows: 1, maxLength: 2000, placeholder: rpWord('comment'), value: m.comment });
+  Object.assign(comment, { rows: 1, maxLength: 2000, placeholder: rpWord('comment'), value: remarks[m.id] ?? m.comment });
+  comment.oninput = () => { remarks[m.id] = comment.value; };
   const foot = make('div', 'rp-foot');
   foot.append(comment, make('button', 'rp-save', rpWord('save')));
   const title = make('div', 'rp-card-title', rpWord(value > 0 ? 'why_up' : 'why_down'));
   card.replaceChildren(title, chips, foot, make('div', 'rp-hint', rpWord(value > 0 ? 'does_up' : 'does_down')));
+  card.setAttribute('aria-label', title.textContent);
   placeCard(bar);
+  if (!isTyping()) (chips.firstChild ?? comment).focus({ preventScroll: true }); // not away from who writes elsewhere
 }
 
 function sendCard() {
   const reasons = [...card.querySelectorAll('[aria-pressed=true]')].map((chip) => chip.dataset.reason);
-  const given = { ...cardFor, reasons, comment: card.querySelector('textarea').value };
+  const given = { id: cardFor.id, value: cardFor.value, reasons, comment: card.querySelector('textarea').value };
   asking = { id: given.id, open: (bar, m) => openCard(bar, { ...m, ...given }, given.value) };
   trigger('rate', given);
 }
@@ -272,15 +299,19 @@ card.addEventListener('click', (event) => {
   event.stopPropagation();
   const chip = event.target.closest('.rp-chip');
   if (chip) { chip.setAttribute('aria-pressed', chip.getAttribute('aria-pressed') !== 'true'); sendCard(); }
-  if (event.target.closest('.rp-save')) { sendCard(); closeCard(); }
+  if (event.target.closest('.rp-save')) { sendCard(); endCard(); }
 });
 card.addEventListener('keydown', (event) => {
   event.stopPropagation();
-  if (event.key === 'Escape') closeCard();
+  if (event.key === 'Escape') endCard();
+  if (event.key === 'Tab') {
+    const all = [...card.querySelectorAll('button, textarea')], to = all.indexOf(event.target) + (event.shiftKey ? -1 : 1);
+    if (to < 0 || to >= all.length) { event.preventDefault(); all.at(to < 0 ? -1 : 0)?.focus(); } // round, while it is open
+  }
   if (event.key === 'Enter' && !event.shiftKey && !event.isComposing && event.target.tagName === 'TEXTAREA') {
     event.preventDefault();
     sendCard();
-    closeCard();
+    endCard();
   }
 });
 
@@ -305,12 +336,12 @@ function changes(before, after) {
   return out;
 }
 
-const drafts = {}; // by message id, until the page shows them as kept: a refusal loses no text
+const drafts = {}; // by message id, until the page shows them as kept: neither a refusal nor Esc loses a text
 let asking = null; // what is on its way: {id, open}; opens again, under the message, what was written when it is refused
 
 function refused(text) {
   rpTell(text);
-  const bar = asking && [...element.querySelectorAll('.rp-fx')].find((b) => b.dataset.id === asking.id);
+  const bar = asking && barOf(asking.id);
   if (bar && message(asking.id)) asking.open(bar, message(asking.id)); else closeCard();
   asking = null;
 }
@@ -346,13 +377,16 @@ async function edit(bar, m) {
     if (!keep) { delete drafts[m.id]; return; }
     drafts[m.id] = area.value;
     asking = { id: m.id, open: edit };
-    if (mine) trigger('edit', { id: m.id, text: area.value }); else trigger('correct', { id: m.id, text: area.value });
+    if (mine) write('edit', { id: m.id, text: area.value }); else trigger('correct', { id: m.id, text: area.value });
   };
   save.onclick = () => end(true);
   cancel.onclick = () => end(false);
   box.addEventListener('keydown', (event) => {
     event.stopPropagation();
-    if (event.key === 'Escape') end(false);
+    if (event.key === 'Escape') { // the draft stays, for when it is opened again; Cancel discards it
+      closeEdit(row);
+      bar.querySelector(`[data-act=${mine ? 'edit' : 'correct'}]`)?.focus({ preventScroll: true });
+    }
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) end(true);
   });
 }
@@ -383,11 +417,11 @@ async function act(name, bar) {
     setTimeout(() => { icon.innerHTML = ICONS.copy; }, 1200);
   } else if (name === 'correct' || name === 'edit') edit(bar, m);
   else if (name === 'facts') openFacts(bar, m);
-  else if (name === 'go_on') trigger('go_on', { id: m.id });
-  else if (name === 'regenerate') trigger('regenerate', { id: m.id });
+  else if (name === 'go_on') write('go_on', { id: m.id });
+  else if (name === 'regenerate') write('regenerate', { id: m.id });
   else if (name === 'previous' || name === 'next') {
     const id = m.siblings[m.siblings.indexOf(m.id) + (name === 'next' ? 1 : -1)];
-    if (id) trigger('show', { id }); else if (name === 'next' && m.role === 'assistant') trigger('regenerate', { id: m.id });
+    if (id) trigger('show', { id }); else if (name === 'next' && m.role === 'assistant') write('regenerate', { id: m.id });
   } else {
     const wanted = name === 'up' ? 1 : -1, value = m.rating === wanted ? 0 : wanted;
     trigger('rate', { id: m.id, value });
@@ -398,7 +432,7 @@ async function act(name, bar) {
 
 element.addEventListener('click', (event) => {
   const pressed = event.target.closest('.rp-b');
-  if (pressed) { event.stopPropagation(); act(pressed.dataset.act, pressed.closest('.rp-fx')); } else closeCard();
+  if (pressed) { event.stopPropagation(); act(pressed.dataset.act, pressed.closest('.rp-fx')); } else leaveCard();
 });
 
 // ---- keys: what they do stands in KEYS, which is also what `?` lists
@@ -437,7 +471,7 @@ document.addEventListener('keydown', (event) => {
   if (key === 'Escape') {
     const search = document.activeElement?.closest('#rp-search') && document.activeElement;
     if (search?.value) { search.value = ''; search.dispatchEvent(new Event('input', { bubbles: true })); }
-    else if (!card.hidden) closeCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
+    else if (!card.hidden) endCard(); else if (props.value?.running) trigger('halt', {}); else document.activeElement?.blur();
   } else if (control && key.toLowerCase() === 'k') focus('#rp-search input, #rp-search textarea');
   else if (control && event.shiftKey && key.toLowerCase() === 'o') { event.preventDefault(); document.querySelector('#rp-new')?.click(); }
   else if (isTyping() || control || event.altKey) return;
@@ -453,11 +487,20 @@ document.addEventListener('keydown', (event) => {
 
 // ---- what changed
 
+// What was in the composer when the language was switched.
+function writtenBefore() {
+  const box = document.querySelector('#rp-ask textarea'), text = box && rpWritten();
+  if (!text) return;
+  box.value = text + box.value;
+  box.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
 let shown;
 function changed() {
   const value = props.value;
   if (!value) return;
   for (const m of value.msgs) if (m.correction !== null && m.correction === drafts[m.id]) delete drafts[m.id];
+  for (const m of value.msgs) if (m.comment === remarks[m.id]) delete remarks[m.id];
   decorate();
   window.rpOpening?.(value);
   if (value.conv !== shown) {
@@ -465,8 +508,9 @@ function changed() {
     const address = new URL(location);
     if (value.conv && !value.temporary) address.searchParams.set('c', value.conv); else address.searchParams.delete('c');
     history.replaceState(history.state, '', address);
-    closeCard();
+    leaveCard();
     follow.restart();
+    writtenBefore();
     if (matchMedia('(hover: hover)').matches) document.querySelector('#rp-ask textarea')?.focus({ preventScroll: true });
   }
   if (value.running && value.tail === false) trigger('attach', {});

@@ -13,7 +13,7 @@ function group(seconds) {
   if (days === 1) return rpWord('yesterday');
   if (days < 7) return rpWord('week');
   if (days < 31) return rpWord('month');
-  return then.toLocaleDateString(undefined, { month: 'long', year: 'numeric' });
+  return then.toLocaleDateString(rpSpoken, { month: 'long', year: 'numeric' });
 }
 
 function line(className, text) {
@@ -50,7 +50,8 @@ function entry(item, active) {
   return node;
 }
 
-function draw() {
+function fill() {
+  if (list.querySelector('input')) return; // a title is being written
   const value = props.value || { items: [] };
   const rows = document.createDocumentFragment();
   let last = null;
@@ -59,8 +60,12 @@ function draw() {
     rows.append(entry(item, value.active));
   }
   if (!value.items.length) rows.append(line('rp-none', rpWord(value.query ? 'nothing_found' : 'none')));
-  if (!list.querySelector('input')) list.replaceChildren(rows);
-  if (value.problem) refused(value.problem);
+  list.replaceChildren(rows);
+}
+
+function draw() {
+  fill();
+  if (props.value?.problem) refused(props.value.problem);
 }
 
 let asking = null; // the title on its way: {id, title}; a refusal loses no text
@@ -68,7 +73,7 @@ let asking = null; // the title on its way: {id, title}; a refusal loses no text
 function refused(text) {
   rpTell(text);
   undo.hidden = true;
-  const node = asking && [...list.querySelectorAll('.rp-entry')].find((one) => one.dataset.id === asking.id);
+  const node = asking && drawn(asking.id);
   if (node) rename(node, asking.title);
   asking = null;
 }
@@ -110,11 +115,14 @@ const ACTIONS = {
   remove: (node) => remove(node),
 };
 
+// The line of a conversation as it is drawn now: when a reply ends, the list is drawn anew under an open menu.
+const drawn = (id) => [...list.querySelectorAll('.rp-entry')].find((one) => one.dataset.id === id);
+
 function openMenu(node) {
   const place = node.querySelector('.rp-entry-more').getBoundingClientRect();
   menu.replaceChildren(...Object.entries(ACTIONS).map(([name, act]) => {
     const choice = Object.assign(document.createElement('button'), { textContent: rpWord(name), className: name });
-    choice.onclick = () => { menu.hidden = true; act(node); };
+    choice.onclick = () => { menu.hidden = true; act(drawn(node.dataset.id) ?? node); };
     return choice;
   }));
   menu.hidden = false;
@@ -137,7 +145,7 @@ function rename(node, text) {
     ended = true;
     const text = box.value.trim();
     title.textContent = keep && text ? text : before;
-    if (!keep || !text || text === before) return;
+    if (!keep || !text || text === before) { setTimeout(fill, 300); return; } // what came meanwhile; a click that ends it goes first
     asking = { id: node.dataset.id, title: text };
     trigger('rename', asking);
   };
@@ -172,7 +180,9 @@ function remove(node) {
   trigger('remove', { id });
   const back = Object.assign(document.createElement('button'), { textContent: rpWord('undo') });
   back.onclick = () => { undo.hidden = true; trigger('bring_back', { id }); };
-  undo.replaceChildren(Object.assign(document.createElement('span'), { textContent: rpWord('removed', { title }) }), back);
+  const said = line('rp-undo-said', ''), [before, after] = rpWord('removed', { title: '\n' }).split('\n');
+  said.append(line('', before + title), line('', after)); // a long title is cut, what was done to it is not
+  undo.replaceChildren(said, back);
   undo.hidden = false;
   clearTimeout(lapses);
   lapses = setTimeout(() => { undo.hidden = true; }, 10000);

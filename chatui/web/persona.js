@@ -11,13 +11,6 @@ document.body.append(panel);
 let opening = { persona: '', persona_id: '', shipped: false, system_prompt: '', sampling: {}, base: {} }, known = null;
 let kept = null; // a persona on its way: {form, name}; a refusal loses no text
 
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
 const nameOf = (it) => it.persona ? (it.shipped ? rpWord('persona_' + it.persona) : it.persona) : rpWord('persona_none');
 
 window.rpOpening = (value) => {
@@ -37,7 +30,7 @@ window.rpOpening = (value) => {
     panel.replaceChildren(kept.form); // what was written is still in it
     panel.hidden = false;
   } else if (kept?.name === value.persona) kept = null;
-  else if (value.problem && !panel.hidden && !panel.querySelector('form')) draw();
+  else if (value.problem && !panel.hidden && !panel.querySelector('form')) again(); // what was not deleted is back
   if (!panel.hidden && JSON.stringify(value) !== before && !panel.querySelector('form')) draw();
 };
 
@@ -54,10 +47,17 @@ function card(persona) {
     const drop = make('button', 'rp-drop', '×');
     drop.title = rpWord('remove');
     drop.setAttribute('aria-label', rpWord('remove'));
-    drop.onclick = () => { trigger('drop', { id: persona.id }); row.remove(); };
-    row.append(drop);
+    row.append(twice(drop, 'drop ' + persona.id, () => remove(persona)));
   }
   return row;
+}
+
+// Gone from the list at once: there is no undo, so it was asked twice.
+function remove(persona) {
+  known.personas = known.personas.filter((one) => one.id !== persona.id);
+  draw();
+  panel.querySelector('.rp-pick').focus();
+  trigger('drop', { id: persona.id });
 }
 
 function form() {
@@ -118,10 +118,14 @@ function draw() {
   }
 }
 
+async function again() {
+  known = await rpAsk(server.personas(rpSpoken)) ?? known;
+  if (known) draw();
+}
+
 async function open() {
-  known = await rpAsk(server.personas(rpSpoken));
+  await again();
   if (!known) return;
-  draw();
   panel.hidden = false;
   const place = button.getBoundingClientRect();
   panel.style.top = place.bottom + 6 + 'px';

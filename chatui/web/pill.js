@@ -1,7 +1,9 @@
 // Which model replies, and in which version: props.value = {phase, message, model, versions, notice, speaks};
-// `speaks` tells, by the page's languages, whether the model was taught each.
-const pill = document.createElement('span');
+// `speaks` tells, by the page's languages, whether the model was taught each. Where something is wrong the pill is a
+// button that says it: a phone has no room for the sentence, and no pointer to wait for a title.
+const pill = document.createElement('button');
 pill.className = 'rp-pill';
+pill.onclick = (event) => { event.stopPropagation(); rpTell(pill.title); };
 element.appendChild(pill);
 
 function draw() {
@@ -16,6 +18,7 @@ function draw() {
   const versions = value.versions.map((n) => n === 0 ? rpWord('base') : rpWord('version', { n })).join(', ');
   rest.textContent = value.phase === 'ready' ? versions : rpWord(value.phase === 'failed' ? 'failed' : 'loading');
   pill.title = value.notice || value.message;
+  pill.disabled = !pill.title || (value.phase === 'ready' && !value.notice);
   pill.replaceChildren(name, rest);
   if (value.notice || (value.message && value.phase !== 'ready')) {
     pill.append(Object.assign(document.createElement('em'), { textContent: value.notice || value.message }));

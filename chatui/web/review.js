@@ -1,12 +1,13 @@
 // The reviewer's queue, one reply at a time: props.value = {look, problem, choices: {versions, raters, reasons}, counts: {kind: n}?,
 // items: [{message_id, question, content, version, created_at, thumbs: [{rater, value, reasons, comment}], correction,
-// signals, why}], rate?: {asked, answered, up, low, high}}. What is looked for lives here and travels with every event; so does
+// signals, why, before?: [{role, text}]}], rate?: {asked, answered, up, low, high}}. What is looked for lives here and travels with every event; so does
 // what was skipped, and of the kind `ask` what is in hand: nobody is given a reply of it a second time.
 const look = { kind: 'unrated', version: '', rater: '', reason: '', since: '', until: '', skipped: [], held: JSON.parse(sessionStorage.getItem('rp-held') ?? '[]') };
 const ASK = 'ask', KINDS = [ASK, 'unrated', 'doubtful', 'disputed', 'corrected'];
 const ENOUGH = 10; // thumbs, before a share of them is told
 const done = []; // what this visit did, newest last: {undo}
 let draft = null; // a correction on its way: {id, text}; a refusal loses no text
+const drafts = {}; // corrections that Esc left, by message id
 let asking = null; // becomes part of `done` with the answer: what was refused is not undone
 const box = make('div', 'rp-review');
 element.appendChild(box);
@@ -119,17 +120,44 @@ function thumb(given) {
   return row;
 }
 
+// A text as it is stored, its blocks of code set apart; it stays text, so that nothing in it runs.
+function spoken(className, text) {
+  const node = make('div', className);
+  let code = null, end = '';
+  for (const piece of text.split(/(?<=\n)/)) {
+    const fence = piece.match(/^ {0,3}(`{3,}|~{3,})/)?.[1];
+    if (code && fence?.startsWith(end) && !piece.trim().slice(fence.length)) { node.append(code); code = null; }
+    else if (code) code.textContent += piece;
+    else if (fence) { code = make('pre'); end = fence; }
+    else if (node.lastChild?.nodeType === Node.TEXT_NODE) node.lastChild.data += piece;
+    else node.append(piece);
+  }
+  if (code) node.append(code); // cut off within it
+  return node;
+}
+
+function before(turns) {
+  if (!turns?.length) return [];
+  const fold = make('details', 'rp-before');
+  fold.append(make('summary', '', rpWord('said_before', { n: turns.length })));
+  for (const { role, text } of turns) fold.append(spoken(role === 'user' ? 'rp-asked' : 'rp-answer', text));
+  return [fold];
+}
+
 function editor(item) {
   const area = make('textarea'), foot = make('div', 'rp-do');
-  area.value = draft?.id === item.message_id ? draft.text : item.correction ?? item.content;
+  area.value = draft?.id === item.message_id ? draft.text : drafts[item.message_id] ?? item.correction ?? item.content;
+  area.oninput = () => { drafts[item.message_id] = area.value; };
   area.rows = Math.min(14, Math.max(4, area.value.split('\n').length + 1));
   area.setAttribute('aria-label', rpWord('amend'));
   const save = make('button', 'rp-main', rpWord('save_correction')), cancel = make('button', '', rpWord('cancel'));
-  save.onclick = () => amend(item, area.value);
-  cancel.onclick = () => { editing = false; draft = null; draw(); };
+  const close = () => { editing = false; draft = null; draw(); };
+  const discard = () => { delete drafts[item.message_id]; };
+  save.onclick = () => { const text = area.value; discard(); amend(item, text); };
+  cancel.onclick = () => { discard(); close(); };
   area.onkeydown = (event) => {
     event.stopPropagation();
-    if (event.key === 'Escape') cancel.onclick();
+    if (event.key === 'Escape') close(); // what was written is there when it is opened again
     if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) save.onclick();
   };
   foot.append(save, cancel);
@@ -138,11 +166,11 @@ function editor(item) {
 
 function card(item) {
   const node = make('article', 'rp-item'), about = make('div', 'rp-about');
-  about.append(make('span', '', new Date(item.created_at).toLocaleString()));
+  about.append(make('span', '', new Date(item.created_at).toLocaleString(rpSpoken, { dateStyle: 'medium', timeStyle: 'short' })));
   if (item.version !== null) about.append(make('span', '', item.version === 0 ? rpWord('base') : rpWord('version', { n: item.version })));
   for (const signal of item.signals) about.append(make('span', 'rp-tag', rpWord('signal_' + signal)));
   if (item.why) node.append(make('div', 'rp-why-asked', rpWord('why_' + item.why)));
-  node.append(about, make('div', 'rp-asked', item.question), make('div', 'rp-answer', item.content));
+  node.append(about, ...before(item.before), spoken('rp-asked', item.question), spoken('rp-answer', item.content));
   if (item.correction !== null) {
     const said = make('div', 'rp-said');
     said.append(make('b', '', rpWord('corrected')), make('span', '', item.correction));

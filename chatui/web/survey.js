@@ -76,12 +76,14 @@ function exports() {
 
 function draw() {
   const value = props.value;
+  const none = value?.total?.n === 0; // plots of nothing are bare axes
   above.classList.remove('waits');
-  element.classList.toggle('empty', !value || Boolean(value.refused));
+  element.classList.toggle('empty', !value || Boolean(value.refused) || none);
   if (!value) return above.replaceChildren(periods());
   if (value.refused) { below.replaceChildren(); return above.replaceChildren(make('p', 'rp-quiet rp-refused', value.refused)); }
   above.replaceChildren(periods(), make('div', 'rp-counts', undefined,
-    [figure('share_up', value.total), figure('share_corrected', value.corrected), figure('share_asked', value.asked)]));
+    [figure('share_up', value.total), figure('share_corrected', value.corrected), figure('share_asked', value.asked)]),
+  ...(none ? [make('p', 'rp-quiet rp-none-yet', rpWord('no_thumbs_here'))] : []));
   below.replaceChildren(
     make('h2', '', rpWord('corrected_most')), make('p', 'rp-quiet', rpWord('corrected_about')),
     make('div', 'rp-two', undefined, [bars(rpWord('by_persona'), value.corrected_personas), bars(rpWord('by_version'), value.corrected_versions)]),

@@ -1,4 +1,4 @@
-// What the parts of the Learning view share; stands before each of their scripts.
+// What the parts of the Learning view and the panel of personas share; stands before each of their scripts.
 function make(tag, className, text, children = []) {
   const node = document.createElement(tag);
   if (className) node.className = className;
@@ -7,13 +7,14 @@ function make(tag, className, text, children = []) {
   return node;
 }
 
-// A choice that changes what everybody is served asks twice; the question lapses after a while.
+// A choice that changes what everybody is served, or has no undo, asks twice; the question lapses after a while.
 const asked = new Map(); // what was asked for -> until when, so that a redraw keeps the question open
 function twice(button, key, act) {
-  const says = button.textContent;
+  const says = button.textContent, label = button.getAttribute('aria-label'); // of a button that shows a sign
   const show = () => {
     const open = (asked.get(key) ?? 0) > Date.now();
     button.textContent = open ? rpWord('sure') : says;
+    if (label) button.setAttribute('aria-label', open ? rpWord('sure') : label);
     button.classList.toggle('asked', open);
     if (open) setTimeout(show, asked.get(key) - Date.now() + 20);
   };

@@ -153,6 +153,7 @@ def test_nothing_is_asked_of_record_replies_or_learning_beside_the_door(name: st
         "review_counts",
         "put_asked",
         "random_rate",
+        "path_to",
     }  # inside `queue_of`, which is asked for itself
 
 

@@ -148,7 +148,7 @@ def test_the_page_says_what_a_thumb_does(page, running: Running, engine: Scripte
     page.locator(".rp-hint", has_text="the next version learns to reply like this").wait_for()
     up = page.locator(".rp-chip").all_inner_texts()
     page.click(f"{REPLY} .rp-b[data-act=down]")
-    page.locator(".rp-hint", has_text="keeps this reply out of training").wait_for()
+    page.locator(".rp-hint", has_text="becomes less likely to reply like this").wait_for()
     assert not set(up) & set(page.locator(".rp-chip").all_inner_texts())
 
 

@@ -139,7 +139,7 @@ def test_a_persona_is_chosen_made_and_tuned_in_the_browser(data: DataSettings) -
         assert store.persona(store.opening(second).persona).name == "Captain"
 
         page.click(".rp-persona")
-        page.click(".rp-drop")
+        page.dblclick(".rp-drop")  # there is no undo, so it asks once more
         wait_for(lambda: store.personas() == [])
         page.keyboard.press("Escape")
         page.click("#rp-new")
