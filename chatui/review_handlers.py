@@ -77,8 +77,8 @@ def queue_of(store: Store, kind: str, look: dict[str, Any], limit: int, turns: b
 
 
 def _before(store: Store, message_id: str) -> list[dict[str, str]]:
-    *above, _question, _reply = [m for m in store.path_to(message_id) if m.role != "system"]
-    return [{"role": m.role, "text": m.shown} for m in above]
+    said = [m for m in store.path_to(message_id) if m.role != "system"]
+    return [{"role": m.role, "text": m.shown} for m in said[:-2]]  # without the question and its reply
 
 
 def wanted_of(look: dict[str, Any]) -> ReviewFilter:
