@@ -88,6 +88,8 @@ def test_a_message_goes_back_into_the_composer(page, running: Running, refuse) -
     page.fill("#rp-ask textarea", "a thought that took long")
     page.keyboard.press("Enter")
     page.locator(".toast-body", has_text="You may not write this.").wait_for()
+    bottom = page.locator("#rp-bar").bounding_box()
+    assert page.locator(".toast-wrap").bounding_box()["y"] >= bottom["y"] + bottom["height"]  # else it covers controls
     page.wait_for_function("() => document.querySelector('#rp-ask textarea').value === 'a thought that took long'")
 
 
