@@ -12,7 +12,8 @@ _TOO_LONG = re.compile(
     r"context.?(length|size|window)|exceed_context|prompt is too long|input is too long|maximum (model|prompt) length",
     re.IGNORECASE,
 )
-_CONTEXT = re.compile(r"context.?(?:length|size|window)\D{0,40}?(\d{2,9})", re.IGNORECASE)
+# What was asked for may be told too, and is no size.
+_CONTEXT = re.compile(r"context.?(?:length|size|window)(?:(?!request)\D){0,40}?(\d{2,9})", re.IGNORECASE)
 
 
 class ServerFails(EngineError):

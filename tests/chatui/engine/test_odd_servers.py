@@ -12,6 +12,7 @@ from starlette.responses import Response, StreamingResponse
 
 from chatui.engine.halves import Halves, whole
 from chatui.engine.protocol import EngineError, Sampling
+from chatui.engine.refusals import RequestRefused, refusal
 from chatui.engine.remote import RemoteEngine
 from chatui.engine.remote_reply import RemoteGeneration
 from chatui.engine.server import Patience
@@ -189,3 +190,17 @@ def test_pieces_that_end_anywhere_give_the_text_that_they_are_together(seed: int
         joined, rest = joined + halves.add(rest[:size]), rest[size:]
         joined.encode()
     assert joined + halves.rest() == whole(text)
+
+
+@pytest.mark.parametrize(
+    ("said", "context"),
+    [
+        ("This model's maximum context length is 4096 tokens. However, you requested 5000 tokens.", 4096),
+        ("The context length is exceeded. However, you requested 87 tokens.", None),
+        ("The request exceeds the available context size (1024 tokens).", 1024),
+    ],
+)
+def test_what_was_asked_for_is_not_taken_for_what_a_server_can_read(said: str, context: int | None) -> None:
+    refused = refusal("http://server", 400, json.dumps({"error": {"message": said}}).encode(), "", "")
+    assert isinstance(refused, RequestRefused)
+    assert refused.context == context
