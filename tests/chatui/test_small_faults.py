@@ -213,7 +213,7 @@ def test_a_reply_without_a_word_and_a_time_without_a_thumb_say_so(
     assert page.locator(f"{REPLY} .rp-note").count() == 1
     page.click("#rp-learning")
     page.locator(".rp-none-yet", has_text="No thumbs").wait_for()
-    assert page.locator("#rp-survey .rp-plot").first.is_hidden()
+    page.locator("#rp-survey .rp-plot").first.wait_for(state="hidden")
 
 
 def test_a_reviewer_sees_what_was_said_before_and_code_as_code(browser, running: Running) -> None:
