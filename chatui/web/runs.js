@@ -112,7 +112,7 @@ function draw() {
   window.rpLearned = value;
   document.dispatchEvent(new Event('rp-learned'));
   const run = current(), looks = JSON.stringify([value, chosen, known]);
-  element.classList.toggle('empty', Boolean(value.refused) || !run);
+  element.toggleAttribute('data-empty', Boolean(value.refused) || !run);
   if (looks === drawn) return; // an open question must outlive a tick
   drawn = looks;
   if (value.refused) { below.replaceChildren(); return above.replaceChildren(make('p', 'rp-quiet rp-refused', value.refused)); }

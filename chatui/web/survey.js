@@ -78,8 +78,7 @@ function draw() {
   const value = props.value;
   const none = value?.total?.n === 0; // plots of nothing are bare axes
   above.classList.remove('waits');
-  element.classList.toggle('empty', !value || Boolean(value.refused) || none);
-  document.body.toggleAttribute('data-no-thumbs', none);
+  element.toggleAttribute('data-empty', !value || Boolean(value.refused) || none);
   if (!value) return above.replaceChildren(periods());
   if (value.refused) { below.replaceChildren(); return above.replaceChildren(make('p', 'rp-quiet rp-refused', value.refused)); }
   above.replaceChildren(periods(), make('div', 'rp-counts', undefined,

@@ -1,7 +1,6 @@
 // Versions: which serve, when they did and what they earned. What is short comes with the page's timer, see runs.js; what
 // costs a query over the record is asked for when the part is opened, and again when what serves has changed.
 const [above, below] = around();
-element.classList.add('empty');
 let told = null; // thumbs, times and the history, by versions_told
 let card = null; // what is known of the version looked at: {number, ...}; its lineage comes when it is unfolded
 let answers = null; // what two versions replied

@@ -213,7 +213,8 @@ def test_a_reply_without_a_word_and_a_time_without_a_thumb_say_so(
     assert page.locator(f"{REPLY} .rp-note").count() == 1
     page.click("#rp-learning")
     page.locator(".rp-none-yet", has_text="No thumbs").wait_for()
-    page.locator("#rp-survey .rp-plot").first.wait_for(state="hidden")
+    for plot in ("#rp-plot-0", "#rp-curve"):  # not only not drawn yet
+        page.wait_for_function("(plot) => getComputedStyle(document.querySelector(plot)).display === 'none'", arg=plot)
 
 
 def test_a_reviewer_sees_what_was_said_before_and_code_as_code(browser, running: Running) -> None:
