@@ -195,8 +195,19 @@ function placeChoice(value) {
 // ---- following the end of a reply, only while the reader is there; who asks for a reply wants to see it
 
 const follow = (() => {
-  let stick = true, hooked = null;
-  const toEnd = () => { const w = wrap(); if (w && stick) w.scrollTop = w.scrollHeight; };
+  let stick = true, hooked = null, last = 0; // last: where it stood when it was looked at last
+  const toEnd = () => {
+    const w = wrap();
+    if (!w || !stick) return;
+    w.scrollTop = w.scrollHeight;
+    last = w.scrollTop;
+  };
+  // Text may have grown since the move this event tells of, so being far from the end does not make it the reader's: moving up does.
+  const moved = (w) => {
+    if (w.scrollHeight - w.scrollTop - w.clientHeight < 40) stick = true;
+    else if (w.scrollTop < last) stick = false;
+    last = w.scrollTop;
+  };
   const sizes = new ResizeObserver(toEnd);
   return {
     restart() { stick = true; requestAnimationFrame(toEnd); },
@@ -209,7 +220,7 @@ const follow = (() => {
       sizes.observe(w);
       if (w.dataset.followed) return;
       w.dataset.followed = '1';
-      w.addEventListener('scroll', () => { stick = w.scrollHeight - w.scrollTop - w.clientHeight < 40; }, { passive: true });
+      w.addEventListener('scroll', () => moved(w), { passive: true });
       w.addEventListener('wheel', (event) => { if (event.deltaY < 0) stick = false; }, { passive: true });
     },
   };

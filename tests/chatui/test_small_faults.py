@@ -23,6 +23,16 @@ UP = """() => new Promise((done) => {
   w.addEventListener('scroll', () => requestAnimationFrame(done), { once: true });
   w.scrollTop = 0;
 })"""
+# Text that comes after the page has followed what came before, and before the browser tells of that move.
+GROWN = """() => new Promise((done) => {
+  const rows = document.querySelector('.message-wrap');
+  const grow = () => { const d = document.createElement('div'); d.style.height = '500px'; rows.append(d); };
+  new ResizeObserver((_, own) => {
+    if (rows.querySelectorAll(':scope > div[style*="500px"]').length !== 1) return;
+    grow(); own.disconnect(); requestAnimationFrame(() => requestAnimationFrame(done));
+  }).observe(rows);
+  grow();
+})"""
 PHONE = {"width": 390, "height": 844}
 
 
@@ -86,6 +96,14 @@ def test_what_is_asked_for_is_followed_though_the_reader_had_scrolled_up(page, r
         wait_for(lambda: history(page, running)[-1].id != before)  # noqa: B023
         page.locator(f"{REPLY} .rp-fx[data-id='{history(page, running)[-1].id}']:not(.busy)").wait_for()
         page.wait_for_function(AT_END, timeout=3000)
+
+
+def test_a_reader_at_the_end_stays_there_however_fast_the_text_grows(page, engine: ScriptedEngine) -> None:
+    engine.pieces = ["A line of text.\n\n"] * 60
+    say(page, "a long one")
+    page.wait_for_function(AT_END, timeout=3000)
+    page.evaluate(GROWN)
+    page.wait_for_function(AT_END, timeout=3000)
 
 
 def test_two_replies_fit_a_phone_below_code_that_does_not(phone, running: Running, engine: ScriptedEngine) -> None:
