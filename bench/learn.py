@@ -1,10 +1,11 @@
 """What is learned from feedback, and what is forgotten over it, by Rapport and by others: one table.
 
 `make bench-learn`, or `bench/learn.py [--contest facts,tastes,thumbs] [--who rapport,plain,...] [--seeds 1,2,3]
-[--json FILE]`. Each contestant is given the same feedback and learns in a process of its own; one scorer asks them all.
-With --json every row is written as soon as it is known, and a row that is in the file already is not measured again.
-`--retrain "--epochs 3"` gives Rapport other settings; its rows then bear them. `--gpu` lets all learn on the GPU: what
-they learn is known in minutes, and minutes and memory say nothing of a CPU's. docs/bench.md describes the method.
+[--part short,...] [--json FILE]`. Each contestant is given the same feedback and learns in a process of its own; one
+scorer asks them all. With --json every row is written as soon as it is known, and a row that is in the file already is
+not measured again. `--retrain "--epochs 3"` gives Rapport other settings; its rows then bear them. `--gpu` lets all learn
+on the GPU: what they learn is known in minutes, and minutes and memory say nothing of a CPU's. docs/bench.md describes
+the method.
 """
 
 import argparse
@@ -49,6 +50,7 @@ CONTESTS = ("facts", "tastes", "thumbs")
 BASE, RAPPORT = "base", "rapport"
 WHO = (RAPPORT, *LEARNERS)
 FILES = ("coffee_thumbs", "kto_en_demo")
+PARTS = ("company", *TASTES, *FILES)
 _OWN_TOKENS = 64  # of the base model's own answers to general prompts
 _DRAWN = 3  # replies to each prompt from which thumbs are drawn
 _LONGEST = 1600  # characters of a conversation that is trained on: about 400 tokens, for the sake of two cores
@@ -77,6 +79,7 @@ class Setup:
     epochs: int | None = None
     facts: int = FACTS
     thumbs: int = THUMBS
+    parts: Sequence[str] = PARTS
 
     @property
     def environment(self) -> dict[str, str]:
@@ -195,6 +198,8 @@ class Bench:
         """Measure the base model and each contestant on each lesson of a contest."""
         try:
             for lesson in lessons_of(contest, seed, self.setup):
+                if lesson.part not in self.setup.parts:
+                    continue
                 before = self.row(lesson, BASE, {})
                 for name in who:
                     self.row(lesson, name, before)
@@ -270,6 +275,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="What is learned from feedback, by Rapport and by others.")
     parser.add_argument("--contest", default=",".join(CONTESTS), help="contests between commas (default: all)")
     parser.add_argument("--who", default=",".join(WHO), help="contestants between commas (default: all)")
+    parser.add_argument("--part", default=",".join(PARTS), help="companies, tastes, files between commas")
     parser.add_argument("--seeds", default="1,2,3", help="seeds between commas (default: 1,2,3)")
     parser.add_argument("--retrain", default="", help="options of `python -m finetune retrain` for Rapport's rows")
     parser.add_argument("--json", type=Path, help="file of rows; those in it already are not measured again")
@@ -280,8 +286,8 @@ def main(arguments: list[str] | None = None) -> int:
     for name, default in (("epochs", None), ("facts", FACTS), ("thumbs", THUMBS)):
         parser.add_argument(f"--{name}", type=int, default=default, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
-    contests, who = given.contest.split(","), given.who.split(",")
-    for option, names, known in (("contest", contests, CONTESTS), ("who", who, WHO)):
+    contests, who, parts = given.contest.split(","), given.who.split(","), given.part.split(",")
+    for option, names, known in (("contest", contests, CONTESTS), ("who", who, WHO), ("part", parts, PARTS)):
         if unknown := [name for name in names if name not in known]:
             print(f"--{option} {','.join(unknown)!r} is not known; {', '.join(known)} are.", file=sys.stderr)
             return 2
@@ -290,7 +296,7 @@ def main(arguments: list[str] | None = None) -> int:
     torch.set_num_threads(given.threads)
     retrain = shlex.split(given.retrain)
     base = (given.model or starter_folder()).resolve()
-    setup = Setup(base, given.threads, retrain, given.epochs, given.facts, given.thumbs)
+    setup = Setup(base, given.threads, retrain, given.epochs, given.facts, given.thumbs, parts)
     bench = Bench(setup, Rows(given.json, given.threads))
     for seed in (int(seed) for seed in given.seeds.split(",")):
         for contest in contests:

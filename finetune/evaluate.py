@@ -19,6 +19,7 @@ from finetune.settings import GateSettings
 SCHEMA = 3  # of the figures; 2 decided by correction_loss, 1 held the improvement and the general rise alone
 DIVERGED = "Training diverged: the candidate gives no finite figures; try a lower --learning-rate."
 FEWEST = 3  # held-out conversations; below that no test can tell
+_OUT_OF_REACH = 20  # times the conversations there are
 
 
 @dataclass(frozen=True)
@@ -129,8 +130,15 @@ def _decide(pairs: Sequence[TrainingPair], decides: str, changed: dict[str, Esti
         return "promoted", f"Better {where}: {shown}."
     if found.mean <= 0:
         return "refused", f"Not better {where}: {shown}."
-    wanted = f"about {_more(found, usable):,} more conversations with {wanted} are needed"
-    return "refused", f"Not enough evidence {where}: {shown}; {wanted}."
+    return "refused", f"Not enough evidence {where}: {shown}; {_wanted(_more(found, usable), usable, wanted)}."
+
+
+def _wanted(more: int, usable: int, kind: str) -> str:
+    """Say what it takes; a number that nobody will ever reach is not advice."""
+    if more > _OUT_OF_REACH * usable:
+        times = f"over {_OUT_OF_REACH} times as many conversations"
+        return f"so small a change, if it is one, takes {times} with {kind} to tell"
+    return f"about {more:,} more conversations with {kind} are needed"
 
 
 def _more(found: Estimate, usable: int) -> int:

@@ -86,6 +86,13 @@ def test_better_but_uncertain_is_refused_and_says_how_many_more_it_takes() -> No
     assert "more conversations with a correction" in verdict.reason
 
 
+def test_a_change_too_small_to_ever_tell_asks_for_no_impossible_number() -> None:
+    verdict = decide([1.0] * 6, [0.2, 9.0, 9.0, 0.3, 3.0, 0.35])
+    assert verdict.verdict == "refused"
+    assert "over 20 times as many conversations with a correction" in verdict.reason
+    assert " more conversations" not in verdict.reason
+
+
 @pytest.mark.parametrize("n", [0, 1, 2])
 def test_too_few_to_tell_is_refused_however_good_it_looks(n: int) -> None:
     verdict = decide([3.0] * n, [0.1] * n, usable=8)
