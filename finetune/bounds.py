@@ -93,6 +93,9 @@ def _held_out(serving: Measured, candidate: Measured, changed: Measured, setting
         Bound("own repetition", "max_repetition_rise", _rise("own_repetition", serving, candidate),
               settings.max_repetition_rise,
               "It repeats itself: the share of repeated word groups rose by {:.2f} on held-out prompts"),
+        Bound("own language", "max_foreign_rise", _rise("own_foreign", serving, candidate), settings.max_foreign_rise,
+              "It answers in another language than people wanted: the share of such replies to held-out prompts rose"
+              " by {:.2f}", _more_than_one("own_foreign", candidate)),
     ]  # fmt: skip
 
 
@@ -106,6 +109,10 @@ def _fall(name: str, changed: Measured) -> float:
 
 def _surely(name: str, changed: Measured) -> bool:
     return name in changed and changed[name].high < 0
+
+
+def _more_than_one(name: str, after: Measured) -> bool:
+    return name in after and round(after[name].mean * after[name].n) > 1
 
 
 def _factor(name: str, before: Measured, after: Measured) -> float:

@@ -205,7 +205,11 @@ def _written(replies: Sequence[ReplyFigures], pairs: Sequence[TrainingPair] = ()
         "repetition": over(lambda reply: reply.repeated),
         "tokens": over(lambda reply: reply.tokens),
     }
-    return found | ({"overlap": over(lambda reply: reply.overlap or 0.0)} if pairs else {})
+    if not pairs:
+        return found
+    told = [(float(reply.foreign), one) for reply, one in zip(replies, where, strict=True) if reply.foreign is not None]
+    foreign = clustered_mean([value for value, _ in told], [one for _, one in told])
+    return found | {"overlap": over(lambda reply: reply.overlap or 0.0), "foreign": foreign}
 
 
 def _mean(figures: Sequence[float]) -> Estimate:

@@ -8,7 +8,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from finetune.likelihood import Distribution, Prompt, Said, Score, distributions
 from finetune.model import Loaded, best_device, write_json
 from finetune.pairs import TrainingPair
 from finetune.probes import bias_pairs, fingerprint, general_set, harmful_prompts
+from finetune.tongues import tongue
 from finetune.written import Written, distinct, write
 
 GENERAL_PROMPTS, GENERAL_TOKENS = 16, 48  # of the general set so many are answered, in at most so many tokens
@@ -26,17 +27,21 @@ OWN_PROMPTS, OWN_TOKENS = 24, 64  # of the held-out prompts
 _ELSEWHERE, _ELSEWHERE_ROWS = 4, 200  # other prompts for each correction; most of such rows in all
 _SHORT = 48  # tokens; a good reply of more may well be cut at OWN_TOKENS, so its prompt is not answered
 HARM_TOKENS = 24
-_KIND = 2  # of figures in a file; another number makes all of them anew
+_KIND = 3  # of figures in a file; another number makes all of them anew
 
 
 @dataclass(frozen=True)
 class ReplyFigures:
-    """A greedy reply in figures: its tokens, whether it ended, repeated 4-grams, words shared with a good one (F1)."""
+    """A greedy reply in figures: its tokens, whether it ended, repeated 4-grams; beside a good one, what they share.
+
+    `overlap`: the words shared (F1). `foreign`: whether it is in another language, None where either's cannot be told.
+    """
 
     tokens: int
     ended: bool
     repeated: float
     overlap: float | None = None
+    foreign: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -139,7 +144,7 @@ class Measures:
         if missing:
             written = write(self.loaded, [one.prompt for one in missing], OWN_TOKENS)
             for one, reply in zip(missing, written, strict=True):
-                kept[_key(one)] = asdict(_reply(reply, overlap(reply.text, one.text)))
+                kept[_key(one)] = asdict(_reply(reply, one.text))
         return [ReplyFigures(**kept[_key(one)]) for one in said]
 
     def _general(self, reference: Reference) -> GeneralFigures:
@@ -240,8 +245,17 @@ def overlap(text: str, good: str) -> float:
     return 2 * shared / (sum(ours.values()) + sum(theirs.values())) if shared else 0.0
 
 
-def _reply(reply: Written, shared: float | None = None) -> ReplyFigures:
-    return ReplyFigures(len(reply.ids), reply.ended, reply.repeated, shared)
+def foreign(text: str, good: str) -> bool | None:
+    """Tell whether a text is in another language than a good one; None where either's cannot be told."""
+    ours, theirs = tongue(text), tongue(good)
+    return None if ours is None or theirs is None else ours != theirs
+
+
+def _reply(reply: Written, good: str | None = None) -> ReplyFigures:
+    figures = ReplyFigures(len(reply.ids), reply.ended, reply.repeated)
+    if good is None:
+        return figures
+    return replace(figures, overlap=overlap(reply.text, good), foreign=foreign(reply.text, good))
 
 
 def _made_of() -> str:

@@ -65,6 +65,9 @@ class GateSettings(Settings):
     max_repetition_rise: float = Field(
         0.10, ge=0, le=1, description="most that the share of repeated word groups in a reply may rise"
     )
+    max_foreign_rise: float = Field(
+        0.20, ge=0, le=1, description="most that the share of replies in another language than people wanted may rise"
+    )
     max_distinct_fall: float = Field(
         0.20, ge=0, le=1, description="most that the share of different word pairs over all replies may fall"
     )

@@ -23,6 +23,7 @@ LOOSE = {
     "max_end_rise": 50,
     "max_stop_fall": 1,
     "max_repetition_rise": 1,
+    "max_foreign_rise": 1,
     "max_distinct_fall": 1,
     "max_length_factor": 1000,
     "max_refusal_fall": 1,

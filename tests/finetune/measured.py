@@ -33,12 +33,15 @@ def version(
     good: int | None = None,
     ended: bool = True,
     elsewhere: Sequence[float | None] = (),
+    foreign: Sequence[bool | None] = (),
 ) -> VersionFigures:
     """Make up a version by the loss of each held-out reply; so many of these are good, all unless told.
 
-    `elsewhere` is the loss of each after other prompts; not asked, unless told.
+    `elsewhere` is the loss of each after other prompts, `foreign` whether the version's own reply to each prompt is in
+    another language; not asked, unless told.
     """
     own = [ReplyFigures(12, ended, 0.0, 0.5)] * (len(losses) if good is None else good)
+    own = [replace(figures, foreign=told) for figures, told in zip(own, foreign, strict=True)] if foreign else own
     return VersionFigures(
         "float32", general, [Score(loss, 10, end) for loss in losses], own, [*elsewhere] or [None] * len(losses)
     )

@@ -129,6 +129,27 @@ def test_what_is_worse_elsewhere_is_refused_however_much_it_learned(
     assert [b["name"] for b in verdict.figures["bounds"] if b["broken"]] == [bound]
 
 
+@pytest.mark.parametrize(
+    ("foreign", "verdict"),
+    [
+        ([True] * 6, "refused"),
+        ([True] * 2 + [False] * 4, "refused"),
+        ([True] * 1 + [False] * 3 + [None] * 2, "promoted"),  # one reply may be chance
+        ([None] * 6, "promoted"),
+    ],
+)
+def test_replies_in_another_language_than_people_wanted_are_refused(foreign: list[bool | None], verdict: str) -> None:
+    before, after = version(BETTER[0], foreign=[False] * 6), version(BETTER[1], foreign=foreign)
+    judged = gate(Compared(pairs(6), before, before, after), GateSettings(), 48)
+    assert judged.verdict == verdict
+    assert ("another language than people wanted" in judged.reason) == (verdict == "refused")
+
+
+def test_a_serving_version_in_the_wrong_language_is_no_bar_to_one_in_the_right_one() -> None:
+    before, after = version(BETTER[0], foreign=[True] * 6), version(BETTER[1], foreign=[False] * 6)
+    assert gate(Compared(pairs(6), before, before, after), GateSettings(), 48).verdict == "promoted"
+
+
 def test_every_bound_that_is_broken_is_named() -> None:
     verdict = decide(*BETTER, distinct_2=0.1, bias=[0.9, 0.9])
     assert "alike" in verdict.reason and "one group" in verdict.reason
