@@ -97,7 +97,6 @@ class _Taken:
     asked: str  # as in its Check
     place: int  # of its signatures
     raters: tuple[str, ...]  # who vouches for it; empty for an imported one
-    same: str  # digest of prompt and completion
     rule: str = field(default="")  # that rejected it
 
 
@@ -138,9 +137,8 @@ def choose(
             rejected.append((feedback.message_id, rule))
         else:
             pair = pair_of(feedback, opinion, settings.half_life_days, at)
-            same = digest([*(part for message in pair.prompt for part in message), pair.completion.strip()])
             place = signatures.put(check.signatures)
-            taken.append(_Taken(pair, check.asked, place, _raters(feedback, opinion), same))
+            taken.append(_Taken(pair, check.asked, place, _raters(feedback, opinion)))
     _contradictions(taken)
     _duplicates([one for one in taken if not one.rule and one.pair.good], signatures)
     _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures)
@@ -203,15 +201,28 @@ def _raters(feedback: Feedback, opinion: Opinion) -> tuple[str, ...]:
 
 
 def _contradictions(taken: Sequence[_Taken]) -> None:
-    """Reject what was called good and bad in the same words, unless most called it what the pair says."""
-    tally: Counter[str] = Counter()
-    for one in taken:
-        tally[one.same] += 1 if one.pair.good else -1
-    both = {one.same for one in taken if one.pair.good} & {one.same for one in taken if not one.pair.good}
-    for one in taken:
-        outweighs = tally[one.same] > 0 if one.pair.good else tally[one.same] < 0
-        if one.same in both and not outweighs:
+    for one, wrong in zip(taken, contradicted([one.pair for one in taken]), strict=True):
+        if wrong:
             one.rule = "contradiction"
+
+
+def contradicted(pairs: Sequence[TrainingPair]) -> list[bool]:
+    """Tell which were called good and bad in the same words, unless most called them what the pair says."""
+    words = [same_words(pair) for pair in pairs]
+    tally: Counter[str] = Counter()
+    for same, pair in zip(words, pairs, strict=True):
+        tally[same] += 1 if pair.good else -1
+    sides = [{same for same, pair in zip(words, pairs, strict=True) if pair.good == good} for good in (True, False)]
+    both = sides[0] & sides[1]
+    return [
+        same in both and not (tally[same] > 0 if pair.good else tally[same] < 0)
+        for same, pair in zip(words, pairs, strict=True)
+    ]
+
+
+def same_words(pair: TrainingPair) -> str:
+    """Return a digest that pairs with the same prompt and completion share."""
+    return digest([*(part for message in pair.prompt for part in message), pair.completion.strip()])
 
 
 def _duplicates(taken: Sequence[_Taken], signatures: Signatures) -> None:

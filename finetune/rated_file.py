@@ -1,46 +1,61 @@
-"""Any file of rated conversations as pairs to measure a version on; nothing of it reaches the record."""
+"""Any file of rated conversations as pairs to measure a version on; nothing of it reaches the record.
 
+The file is taken in as an import takes it, into a record of its own that is held in memory, and judged as a run judges
+what it trains on. What only training needs (near duplicates, filters, a rater's share, the split) is left alone: every
+reply that the file says is good or bad is measured.
+"""
+
+from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from feedback.errors import BadInput
-from feedback.formats import BadLine, Incoming, IncomingMessage, read_lines
+from feedback.formats import BadLine
+from feedback.judging import opinions
+from feedback.store import Store
+from feedback.transfer import import_file
 from finetune.model import ChatTemplate, TemplateRefuses
-from finetune.pairs import TrainingPair
+from finetune.pairs import TrainingPair, contradicted, pair_of, same_words
+
+_IN_MEMORY = "sqlite://"
+Prompt = tuple[tuple[str, str], ...]
 
 
 @dataclass
 class RatedFile:
-    """The pairs of a file, its bad lines, and how many replies the model cannot take: too long, or refused."""
+    """The pairs of a file, its bad lines, and how many replies the model cannot take: too long, or refused.
+
+    `undecided` counts the texts that are neither good nor bad, by the rule of `pairs.REJECTS` that says why.
+    """
 
     pairs: list[TrainingPair] = field(default_factory=list)
     bad: list[BadLine] = field(default_factory=list)
     left_out: int = 0
+    undecided: dict[str, int] = field(default_factory=dict)
 
 
 def read_rated(path: Path) -> RatedFile:
     """Read a file in any format that `python -m feedback import` takes. Raises BadInput.
 
-    A reply that several lines hold counts once for each way in which it is meant.
+    The same words after the same prompt count once for each way in which they are meant.
     """
-    found, seen = RatedFile(), set()
+    store = Store.open(_IN_MEMORY)
     try:
-        with path.open("rb") as lines:
-            for _, parsed in read_lines(lines):
-                if isinstance(parsed, BadLine):
-                    found.bad.append(parsed)
-                    continue
-                for pair in rated_pairs(parsed):
-                    key = (pair.prompt, pair.completion, pair.kind)
-                    if key not in seen:
-                        found.pairs.append(pair)
-                    seen.add(key)
-    except OSError as error:
-        raise BadInput(f"The file {str(path)!r} cannot be read: {error.strerror}.") from error
+        bad = import_file(store, path).bad
+        undecided: Counter[str] = Counter()
+        judged = list(_judged(store, undecided))
+    finally:
+        store.close()
+    against = contradicted(judged)
+    undecided["contradiction"] += sum(against)
+    stand = [pair for pair, wrong in zip(judged, against, strict=True) if not wrong]
+    once = {(same_words(pair), pair.kind): pair for pair in reversed(stand)}  # of equals the first
+    found = RatedFile(list(once.values())[::-1], bad, undecided={rule: n for rule, n in undecided.items() if n})
     if not found.pairs:
         raise BadInput(
-            f"The file {str(path)!r} holds no reply with a thumb, a correction or a preference{_unusable(found.bad)}."
+            f"The file {str(path)!r} holds no reply with a thumb, a correction, a choice or an approval that says "
+            f"whether it is good{_unusable(found)}."
         )
     return found
 
@@ -53,55 +68,48 @@ def fitting(rated: RatedFile, template: ChatTemplate) -> RatedFile:
             f"No rated reply of the file fits the model, which takes {template.context:,} tokens with what was said "
             "before; give a file with shorter ones."
         )
-    return RatedFile(pairs, rated.bad, len(rated.pairs) - len(pairs))
+    return replace(rated, pairs=pairs, left_out=len(rated.pairs) - len(pairs))
 
 
-def _unusable(bad: list[BadLine]) -> str:
-    if not bad:
-        return ""
-    counted = "1 line was" if len(bad) == 1 else f"{len(bad):,} lines were"
-    return f"; {counted} unusable, the first of them line {bad[0].number}: {bad[0].reason}"
+def _unusable(found: RatedFile) -> str:
+    said = [f"; {rule}: {count:,}" for rule, count in sorted(found.undecided.items())]
+    if found.bad:
+        counted = "1 line was" if len(found.bad) == 1 else f"{len(found.bad):,} lines were"
+        said.append(f"; {counted} unusable, the first of them line {found.bad[0].number}: {found.bad[0].reason}")
+    return "".join(said)
 
 
-def rated_pairs(incoming: Incoming) -> Iterator[TrainingPair]:
-    """Give the good and bad replies of one line: corrections and what they replaced, thumbs, preferences."""
-    told: list[tuple[str, str]] = []
-    chosen, discarded = ({pair[side] for pair in incoming.preferences} for side in (0, 1))
-    for place, message in enumerate(incoming.messages):
-        if message.role == "assistant":
-            yield from _of_reply(incoming, place, message, tuple(told), chosen, discarded)
-        shown = message.correction if message.correction_shown and message.correction else message.content
-        told.append((message.role, shown))
+def _judged(store: Store, undecided: Counter[str]) -> Iterator[TrainingPair]:
+    """Yield what the record says is good or bad, and count what it says is neither."""
+    shown = _shown_corrections(store)
+    for feedback in store.feedback():
+        for opinion in opinions(feedback):
+            if not opinion.usable:
+                undecided[opinion.rule] += 1
+                continue
+            # Figures do not weigh, so nothing has grown old: the half-life does not matter.
+            pair = pair_of(feedback, opinion, half_life_days=1, at=feedback.changed_at)
+            wordings = shown.get(pair.conversation_id)
+            yield replace(pair, prompt=_as_shown(pair.prompt, wordings)) if wordings else pair
 
 
-def _of_reply(
-    incoming: Incoming,
-    place: int,
-    message: IncomingMessage,
-    prompt: tuple[tuple[str, str], ...],
-    chosen: set[str],
-    discarded: set[str],
-) -> Iterator[TrainingPair]:
-    def pair(kind: str, good: bool, text: str = message.content) -> TrainingPair:
-        ends = text is not message.content or message.finish == "end"
-        name = message.id or f"{incoming.conversation_id}/{place}"
-        instead = message.correction if kind == "corrected" else None
-        return TrainingPair(name, incoming.conversation_id, prompt, text, ends, kind, None, 1.0, good, instead)
+def _shown_corrections(store: Store) -> dict[str, dict[Prompt, str]]:
+    """Map, by conversation, what was said up to a reply to the correction that was shown in that reply's place.
 
-    if message.correction is not None:
-        yield pair("correction", True, message.correction)
-    if not message.content.strip():
-        return
-    if message.correction is not None:
-        yield pair("corrected", False)
-    elif message.review == "approved" or message.rating == 1:
-        yield pair("approved" if message.review == "approved" else "thumb_up", True)
-    elif message.rating == -1:
-        yield pair("thumb_down", False)
-    if message.id in chosen:
-        yield pair("chosen", True)
-    if message.id in discarded:
-        yield pair("discarded", False)
+    A record that was taken in does not tell in which wording a prompt was given; what was said after a correction was
+    said to its words.
+    """
+    found: dict[str, dict[Prompt, str]] = {}
+    for path in store.give_out():
+        for place, message in enumerate(path.messages):
+            if message.correction_shown and message.correction is not None:
+                said = tuple((m.role, m.content) for m in path.messages[: place + 1])
+                found.setdefault(path.conversation_id, {})[said] = message.correction
+    return found
+
+
+def _as_shown(prompt: Prompt, wordings: dict[Prompt, str]) -> Prompt:
+    return tuple((role, wordings.get(prompt[: place + 1], text)) for place, (role, text) in enumerate(prompt))
 
 
 def _fits(pair: TrainingPair, template: ChatTemplate) -> bool:

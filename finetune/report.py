@@ -30,6 +30,7 @@ def evaluated(data: DataSettings, number: int, version: Path | None, file: Path)
             "bad": sum(not pair.good for pair in rated.pairs),
             "conversations": len({pair.conversation_id for pair in rated.pairs}),
             "left_out": rated.left_out,
+            "undecided": rated.undecided,
             "bad_lines": [asdict(line) for line in rated.bad],
         },
         "measures": {
@@ -46,13 +47,19 @@ def lines_of(found: dict[str, Any]) -> list[str]:
     lines = [
         f"Version {found['version']} ({found['form']}) on {data['file']}: {data['good']} good and {data['bad']} bad "
         f"replies of {data['conversations']} conversations; {data['left_out']} replies left out, "
-        f"{len(data['bad_lines'])} bad lines.",
+        f"{len(data['bad_lines'])} bad lines{_undecided(data['undecided'])}.",
         f"{'':16} {'base':>24} {'version':>24} {'better by':>24}",
     ]
     for name, sides in found["measures"].items():
         cells = [_cell(sides.get("base")), _cell(sides.get("version")), _cell(found["changes"].get(name), "+")]
         lines.append(f"{name:16} " + " ".join(f"{cell:>24}" for cell in cells))
     return lines
+
+
+def _undecided(counts: dict[str, int]) -> str:
+    if not counts:
+        return ""
+    return "; neither good nor bad: " + ", ".join(f"{count} {rule}" for rule, count in sorted(counts.items()))
 
 
 def _cell(one: dict[str, Any] | None, sign: str = "") -> str:
