@@ -6,7 +6,6 @@ reply that the file says is good or bad is measured.
 """
 
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -44,7 +43,7 @@ def read_rated(path: Path) -> RatedFile:
     try:
         bad = import_file(store, path).bad
         undecided: Counter[str] = Counter()
-        judged = list(_judged(store, undecided))
+        judged = _judged(store, undecided)
     finally:
         store.close()
     against = contradicted(judged)
@@ -79,36 +78,42 @@ def _unusable(found: RatedFile) -> str:
     return "".join(said)
 
 
-def _judged(store: Store, undecided: Counter[str]) -> Iterator[TrainingPair]:
-    """Yield what the record says is good or bad, and count what it says is neither."""
-    shown = _shown_corrections(store)
+def _judged(store: Store, undecided: Counter[str]) -> list[TrainingPair]:
+    """Return what the record says is good or bad, and count what it says is neither."""
+    found: list[TrainingPair] = []
+    corrected: set[str] = set()
     for feedback in store.feedback():
+        if feedback.correction is not None:
+            corrected.add(feedback.conversation_id)
         for opinion in opinions(feedback):
-            if not opinion.usable:
+            if opinion.usable:
+                # Figures do not weigh, so nothing has grown old: the half-life does not matter.
+                found.append(pair_of(feedback, opinion, half_life_days=1, at=feedback.changed_at))
+            else:
                 undecided[opinion.rule] += 1
-                continue
-            # Figures do not weigh, so nothing has grown old: the half-life does not matter.
-            pair = pair_of(feedback, opinion, half_life_days=1, at=feedback.changed_at)
-            wordings = shown.get(pair.conversation_id)
-            yield replace(pair, prompt=_as_shown(pair.prompt, wordings)) if wordings else pair
+    gone_on = {pair.conversation_id for pair in found if any(role == "assistant" for role, _ in pair.prompt)}
+    shown = {talk: _shown_corrections(store, talk) for talk in corrected & gone_on}
+    return [replace(p, prompt=_as_shown(p.prompt, shown.get(p.conversation_id, {}))) for p in found]
 
 
-def _shown_corrections(store: Store) -> dict[str, dict[Prompt, str]]:
-    """Map, by conversation, what was said up to a reply to the correction that was shown in that reply's place.
+def _shown_corrections(store: Store, conversation_id: str) -> dict[Prompt, str]:
+    """Map what was said up to a reply, its own words last, to the correction that was shown in their place.
 
     A record that was taken in does not tell in which wording a prompt was given; what was said after a correction was
     said to its words.
     """
-    found: dict[str, dict[Prompt, str]] = {}
-    for path in store.give_out():
+    found: dict[Prompt, str] = {}
+    for path in store.give_out(conversation_id):
         for place, message in enumerate(path.messages):
             if message.correction_shown and message.correction is not None:
                 said = tuple((m.role, m.content) for m in path.messages[: place + 1])
-                found.setdefault(path.conversation_id, {})[said] = message.correction
+                found[said] = message.correction
     return found
 
 
 def _as_shown(prompt: Prompt, wordings: dict[Prompt, str]) -> Prompt:
+    if not wordings:
+        return prompt
     return tuple((role, wordings.get(prompt[: place + 1], text)) for place, (role, text) in enumerate(prompt))
 
 
