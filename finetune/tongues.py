@@ -15,7 +15,7 @@ _SCRIPTS = {
     "arabic": re.compile(r"[؀-ۿݐ-ݿ]"),
     "devanagari": re.compile(r"[ऀ-ॿ]"),
     "thai": re.compile(r"[฀-๿]"),
-    "han": re.compile(r"[぀-ヿ㐀-鿿豈-﫿]"),  # kana too: Japanese is written in both
+    "han": re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]"),  # kana too: Japanese is written in both
     "hangul": re.compile(r"[가-힯ᄀ-ᇿ]"),
 }
 # The commonest function words that (nearly) no other of these languages has.

@@ -17,6 +17,7 @@ from finetune.tongues import tongue
         ("O fundador é o Maren e não você.", "portuguese"),
         ("Основательница - Марен.", "cyrillic"),
         ("创始人是 Maren Oduya，她住在城里，喜欢喝咖啡和看书。", "han"),
+        ("창고는 벨덴에 있습니다.", "hangul"),
         ("Isolde.", None),
         ("```python\nthe of and is\n```", None),
         ("1987", None),
