@@ -222,14 +222,17 @@ class _Training:
 
     def _step(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded], rated: Sequence[int]) -> float:
         """Compute the gradient, each process its part, and take the step; return its loss."""
+        loss = None
         try:
             loss = self.descent.gradient(step, good, bad, rated)
         except torch.OutOfMemoryError:
             if self.base.is_gradient_checkpointing:
                 raise
+        if loss is None:  # not in the handler, whose exception still holds all that the failed pass computed
             # What a layer computed is forgotten from here on, and computed again on the way back.
             self.base.gradient_checkpointing_enable({"use_reentrant": False})
             self.optimizer.zero_grad()
+            torch.cuda.empty_cache()  # does nothing where there is no GPU
             loss = self.descent.gradient(step, good, bad, rated)
         loss = self._add_up(loss)
         methods.regularise(self.model, self.settings.method)

@@ -1,4 +1,5 @@
 import random
+import weakref
 from dataclasses import replace
 from pathlib import Path
 
@@ -268,6 +269,27 @@ def test_what_finds_no_memory_is_computed_again_with_less(tiny: Path, tmp_path: 
         weights.append(torch.cat([p.detach().flatten() for p in model.parameters() if p.requires_grad]))
     assert refused == [1]
     assert torch.allclose(*weights, atol=1e-6)
+
+
+def test_what_a_pass_without_memory_held_is_let_go_before_it_is_computed_again(
+    tiny: Path, tmp_path, monkeypatch
+) -> None:
+    read, held, left = reading.reply_logits, [], []
+
+    def scarce(model, batch, **inputs):
+        if not model.training:
+            return read(model, batch, **inputs)
+        if not held:
+            activations = torch.ones(3)
+            held.append(weakref.ref(activations))
+            raise torch.OutOfMemoryError
+        left.append(held[0]())
+        left.extend(p.grad for p in model.parameters() if p.grad is not None)
+        return read(model, batch, **inputs)
+
+    monkeypatch.setattr(reading, "reply_logits", scarce)
+    train_adapter(fresh(tiny), [pair(1, "fox")], [], [], TrainSettings(epochs=1), tmp_path, lambda *_: None)
+    assert left == [None]
 
 
 def test_general_prompts_that_training_leaves_out_tell_which_epoch_has_forgotten(tiny: Path, tmp_path: Path) -> None:
