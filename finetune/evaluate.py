@@ -53,7 +53,10 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
     versions = {name: getattr(compared, name) for name in ("base", "serving", "candidate")}
     measured = {name: values(pairs, compared.base, one) for name, one in versions.items()}
     changed = changes(pairs, compared.base, compared.serving, compared.candidate)
-    bounds = bounds_of(measured["base"], measured["serving"], measured["candidate"], changed, settings)
+    sound = is_finite(compared.candidate)
+    sides = (measured["base"], measured["serving"], measured["candidate"])
+    # Figures that are not finite are in no `measured`; of a candidate that has such there is nothing to hold in bounds.
+    bounds = bounds_of(*sides, changed, settings) if sound else []
     decides = _deciding(pairs)
     figures = {
         "schema": SCHEMA,
@@ -72,7 +75,7 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
         "decided_by": decides,
         "improvement": asdict(changed[decides]) if decides in changed else None,
     }
-    if not is_finite(compared.candidate):
+    if not sound:
         return Verdict("refused", DIVERGED, finite(figures))
     broken = [bound for bound in bounds if bound.broken]
     if broken:
@@ -86,7 +89,13 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
 def is_finite(figures: VersionFigures) -> bool:
     """Tell whether a version gives finite losses everywhere."""
     general = figures.general
-    losses = [*(score.loss for score in figures.scores), *general.loss, *general.kept, *general.divergence]
+    losses = [
+        *(score.loss for score in figures.scores),
+        *general.loss,
+        *general.kept,
+        *general.divergence,
+        *general.bias,
+    ]
     return all(map(math.isfinite, losses))
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from finetune.chart import draw
-from finetune.evaluate import Compared, Verdict, gate
+from finetune.evaluate import DIVERGED, Compared, Verdict, gate
 from finetune.measures import ReplyFigures
 from finetune.settings import GateSettings
 from tests.finetune.measured import general, pairs, version
@@ -214,6 +214,12 @@ def test_figures_that_are_not_finite_are_refused_and_can_be_written_as_json() ->
         assert verdict.verdict == "refused"
         assert json.loads(json.dumps(verdict.figures, allow_nan=False))
     assert "diverged" in verdict.reason
+
+
+def test_a_candidate_that_says_nothing_finite_anywhere_has_diverged() -> None:
+    nothing = {"loss": [math.nan] * 4, "kept": [math.nan] * 2, "divergence": [math.nan] * 6, "bias": [math.nan] * 2}
+    verdict = decide(BETTER[0], [math.nan] * 6, distinct_2=math.nan, **nothing)
+    assert (verdict.verdict, verdict.reason, verdict.figures["bounds"]) == ("refused", DIVERGED, [])
 
 
 def test_an_equal_candidate_seldom_passes() -> None:
