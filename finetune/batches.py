@@ -44,7 +44,7 @@ class PairRows:
 
 
 def _where_it_differs(row: Row, encoded: Encoded, template: ChatTemplate) -> Encoded:
-    """Leave the loss of a corrected reply only on what its correction says otherwise."""
+    """Leave the loss of a corrected reply, and its weight, only on what its correction says otherwise."""
     pair = row.pairs[0]
     if pair.good or pair.instead is None:
         return encoded
@@ -52,7 +52,8 @@ def _where_it_differs(row: Row, encoded: Encoded, template: ChatTemplate) -> Enc
     right = [*template.encode(pair.instead), template.end_of_turn]
     differs = iter(differing(said, right))
     labels = [label if label != IGNORED and next(differs) else IGNORED for label in encoded.labels]
-    return replace(encoded, labels=labels)
+    weights = [weight if label != IGNORED else 0.0 for weight, label in zip(encoded.weights, labels, strict=True)]
+    return replace(encoded, labels=labels, weights=weights)
 
 
 def pad(rows: Sequence[Encoded], filler: int) -> dict[str, Tensor]:

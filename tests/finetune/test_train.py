@@ -223,6 +223,15 @@ def test_of_a_corrected_reply_only_what_was_wrong_carries_loss(tiny: Path) -> No
     assert set(pushed) <= set(" brown")
 
 
+def test_of_a_corrected_reply_only_what_was_wrong_weighs(tiny: Path) -> None:
+    template = fresh(tiny).template
+    bad = replace(pair(1, "the quick brown fox"), good=False, instead="the quick hello fox")
+    read, whole = (PairRows([one], template).read(0) for one in (bad, replace(bad, instead=None)))
+    assert sum(map(bool, whole.weights)) == sum(label != IGNORED for label in whole.labels)
+    assert read.weights == [w if label != IGNORED else 0 for w, label in zip(whole.weights, read.labels, strict=True)]
+    assert any(read.weights)
+
+
 def epochs_of(*general: float) -> State:
     return State(epoch=len(general), kept=1, general=list(general), best=[1.0, 2.0])
 
