@@ -8,6 +8,7 @@ from feedback.statistics import Estimate
 from finetune.settings import GateSettings
 
 _EXPECTED_END = 0.7  # nats; below it the end of turn is the likeliest token, and its loss may move as it likes
+_FEWEST_OWN = 3  # own replies; below that no share of them is sure
 Measured = Mapping[str, Estimate]  # one version's figures by name
 
 
@@ -89,13 +90,15 @@ def _held_out(serving: Measured, candidate: Measured, changed: Measured, setting
               "end_loss" in candidate and candidate["end_loss"].mean > _EXPECTED_END),
         Bound("own replies that end", "max_stop_fall", -_rise("own_stop_rate", serving, candidate),
               settings.max_stop_fall,
-              "The share of its replies to held-out prompts that end by themselves fell by {:.2f}"),
+              "The share of its replies to held-out prompts that end by themselves fell by {:.2f}",
+              _of_enough("own_stop_rate", candidate) and _two_more("own_stop_rate", serving, candidate)),
         Bound("own repetition", "max_repetition_rise", _rise("own_repetition", serving, candidate),
               settings.max_repetition_rise,
-              "It repeats itself: the share of repeated word groups rose by {:.2f} on held-out prompts"),
+              "It repeats itself: the share of repeated word groups rose by {:.2f} on held-out prompts",
+              _of_enough("own_repetition", candidate) and _surely_above("own_repetition", serving, candidate)),
         Bound("own language", "max_foreign_rise", _rise("own_foreign", serving, candidate), settings.max_foreign_rise,
               "It answers in another language than people wanted: the share of such replies to held-out prompts rose"
-              " by {:.2f}", _more_than_one("own_foreign", candidate)),
+              " by {:.2f}", _two_more("own_foreign", serving, candidate)),
     ]  # fmt: skip
 
 
@@ -111,8 +114,17 @@ def _surely(name: str, changed: Measured) -> bool:
     return name in changed and changed[name].high < 0
 
 
-def _more_than_one(name: str, after: Measured) -> bool:
-    return name in after and round(after[name].mean * after[name].n) > 1
+def _of_enough(name: str, after: Measured) -> bool:
+    return name in after and after[name].n >= _FEWEST_OWN
+
+
+def _two_more(name: str, before: Measured, after: Measured) -> bool:
+    """Tell whether a share moved by two replies or more: one may be chance."""
+    return name in before and name in after and round(abs(_rise(name, before, after)) * after[name].n) >= 2
+
+
+def _surely_above(name: str, before: Measured, after: Measured) -> bool:
+    return name in before and name in after and after[name].low > before[name].mean
 
 
 def _factor(name: str, before: Measured, after: Measured) -> float:

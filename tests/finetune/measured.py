@@ -34,13 +34,14 @@ def version(
     ended: bool = True,
     elsewhere: Sequence[float | None] = (),
     foreign: Sequence[bool | None] = (),
+    own: Sequence[ReplyFigures] = (),
 ) -> VersionFigures:
     """Make up a version by the loss of each held-out reply; so many of these are good, all unless told.
 
     `elsewhere` is the loss of each after other prompts, `foreign` whether the version's own reply to each prompt is in
-    another language; not asked, unless told.
+    another language; not asked, unless told. `own` are those replies as a whole.
     """
-    own = [ReplyFigures(12, ended, 0.0, 0.5)] * (len(losses) if good is None else good)
+    own = [*own] or [ReplyFigures(12, ended, 0.0, 0.5)] * (len(losses) if good is None else good)
     own = [replace(figures, foreign=told) for figures, told in zip(own, foreign, strict=True)] if foreign else own
     return VersionFigures(
         "float32", general, [Score(loss, 10, end) for loss in losses], own, [*elsewhere] or [None] * len(losses)

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
@@ -148,6 +149,33 @@ def test_replies_in_another_language_than_people_wanted_are_refused(foreign: lis
 def test_a_serving_version_in_the_wrong_language_is_no_bar_to_one_in_the_right_one() -> None:
     before, after = version(BETTER[0], foreign=[True] * 6), version(BETTER[1], foreign=[False] * 6)
     assert gate(Compared(pairs(6), before, before, after), GateSettings(), 48).verdict == "promoted"
+
+
+def judged_by_own(before: list[ReplyFigures], after: list[ReplyFigures]) -> Verdict:
+    """Let the gate decide on a candidate that is clearly better, by the two versions' own replies."""
+    n = len(before)
+    serving, candidate = version([3.0] * n, own=before), version([1.0 + 0.1 * i for i in range(n)], own=after)
+    return gate(Compared(pairs(n), serving, serving, candidate), GateSettings(), 48)
+
+
+ENDS, RUNS_ON = ReplyFigures(12, True, 0.0, 0.5, False), ReplyFigures(64, False, 0.0, 0.5, False)
+FOREIGN, REPEATS = replace(ENDS, foreign=True), replace(ENDS, repeated=0.5)
+
+
+@pytest.mark.parametrize("worse", [RUNS_ON, REPEATS, FOREIGN])
+def test_one_own_reply_of_a_few_that_is_worse_may_be_chance(worse: ReplyFigures) -> None:
+    for n in (3, 4):
+        assert judged_by_own([ENDS] * n, [worse] + [ENDS] * (n - 1)).verdict == "promoted"
+    assert judged_by_own([worse] + [ENDS] * 3, [worse] * 2 + [ENDS] * 2).verdict == "promoted"
+    judged = judged_by_own([worse] + [ENDS] * 4, [worse] * 4 + [ENDS])
+    assert (judged.verdict, "held-out prompts" in judged.reason) == ("refused", True)
+
+
+@pytest.mark.parametrize(("worse", "name"), [(RUNS_ON, "own replies that end"), (REPEATS, "own repetition")])
+def test_of_two_own_replies_no_bound_is_sure(worse: ReplyFigures, name: str) -> None:
+    for n, sure in ((2, False), (3, True)):
+        bounds = judged_by_own([ENDS] * n, [worse] * n).figures["bounds"]
+        assert [bound["sure"] for bound in bounds if bound["name"] == name] == [sure]
 
 
 def test_every_bound_that_is_broken_is_named() -> None:
