@@ -91,21 +91,25 @@ def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], seed: 
     return Estimate(test.mean, low, high, len(values), test.n, test.deviation)
 
 
-def clustered(parts: Sequence[Part], statistic: Callable[[Sequence[Part]], float], seed: int = 0) -> Estimate:
-    """Return a statistic of clusters with its expanded percentile interval, by drawing clusters anew.
+def clustered(
+    clusters: Sequence[Sequence[Part]], statistic: Callable[[Sequence[Part]], float], seed: int = 0
+) -> Estimate:
+    """Return a statistic of observations with its expanded percentile interval, by drawing clusters anew.
 
-    `parts` holds one element a cluster. Draws for which the statistic is not finite (a draw without any bad reply has
-    no margin) are left out. The percentiles are pushed outwards by Student's quantile and sqrt(n / (n - 1)), which
-    makes up for the bootstrap's too small spread (Hesterberg, "What Teachers Should Know About the Bootstrap", The
-    American Statistician 69, 2015, section 5.3). With fewer than three clusters the interval is unknown.
+    `clusters` holds each one's observations; the statistic is given those of all that are drawn. Draws for which it is
+    not finite (a draw without any bad reply has no margin) are left out. The percentiles are pushed outwards by
+    Student's quantile and sqrt(n / (n - 1)), which makes up for the bootstrap's too small spread (Hesterberg, "What
+    Teachers Should Know About the Bootstrap", The American Statistician 69, 2015, section 5.3). With fewer than three
+    clusters the interval is unknown.
     """
-    value, n = statistic(parts), len(parts)
+    value, n, observations = statistic(_flat(clusters)), len(clusters), sum(map(len, clusters))
     if n < 3 or not math.isfinite(value):
-        return Estimate(value, math.nan, math.nan, n, n)
-    found = np.array([statistic([parts[place] for place in draw]) for draw in _drawn(n, seed)[:_SLOW_DRAWS]])
+        return Estimate(value, math.nan, math.nan, observations, n)
+    drawn = _drawn(n, seed)[:_SLOW_DRAWS]
+    found = np.array([statistic(_flat([clusters[place] for place in draw])) for draw in drawn])
     found = found[np.isfinite(found)]
     low, high = _expanded(found, n) if len(found) else (math.nan, math.nan)
-    return Estimate(value, low, high, n, n)
+    return Estimate(value, low, high, observations, n)
 
 
 def cluster_means(values: Sequence[float], clusters: Sequence[Hashable]) -> list[float]:
@@ -156,6 +160,10 @@ def observations_needed(mean: float, deviation: float, alpha: float = 0.05, most
 
     # More observations never make it harder, so the first n that passes is found by halving.
     return bisect_left(range(most), True, lo=3, key=passes)
+
+
+def _flat(clusters: Sequence[Sequence[Part]]) -> list[Part]:
+    return [one for cluster in clusters for one in cluster]
 
 
 def _drawn(n: int, seed: int) -> Any:

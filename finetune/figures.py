@@ -154,9 +154,7 @@ def _rewards(
 
 
 def _over(rated: Sequence[list[Reward]], statistic: Callable[[Sequence[Reward]], float]) -> Estimate:
-    if not rated:
-        return UNKNOWN
-    return clustered(rated, lambda parts: statistic([row for part in parts for row in part]))
+    return clustered(rated, statistic) if rated else UNKNOWN
 
 
 def _before(row: Reward) -> float:

@@ -124,7 +124,7 @@ def test_an_interval_of_too_few_is_unknown(values: list[float]) -> None:
     found = clustered_mean(values, range(len(values)))
     assert found.clusters == len(values)
     assert math.isnan(found.low) and math.isnan(found.high)
-    assert math.isnan(clustered(values, lambda parts: 0.0).low)
+    assert math.isnan(clustered([[value] for value in values], lambda parts: 0.0).low)
 
 
 def test_the_same_figures_give_the_same_interval() -> None:
@@ -136,15 +136,22 @@ def test_an_interval_of_any_statistic_covers_it() -> None:
     dice = np.random.default_rng(3)
     covered = 0
     for _ in range(40):
-        found = clustered(dice.normal(2.0, 1.0, size=8).tolist(), lambda part: sum(part) / len(part))
+        drawn = [[value] for value in dice.normal(2.0, 1.0, size=8).tolist()]
+        found = clustered(drawn, lambda part: sum(part) / len(part))
         covered += found.low <= 2.0 <= found.high
     assert covered >= 32  # 36 are promised, give or take chance
 
 
+@pytest.mark.parametrize("clusters", [2, 3])
+def test_a_statistic_counts_its_observations_and_draws_whole_clusters(clusters: int) -> None:
+    found = clustered([[1.0, 5.0], [2.0], [0.0, 3.0, 4.0]][:clusters], max)
+    assert (found.mean, found.n, found.clusters) == (5.0, 6 if clusters == 3 else 3, clusters)
+
+
 def test_draws_without_the_statistic_are_left_out() -> None:
-    found = clustered([1.0, 2.0, math.nan, 4.0], lambda part: math.nan if math.isnan(sum(part)) else sum(part))
+    found = clustered([[1.0], [2.0], [math.nan], [4.0]], lambda part: math.nan if math.isnan(sum(part)) else sum(part))
     assert math.isnan(found.mean)
-    found = clustered([1.0, 2.0, 3.0, 4.0], lambda part: max(part) if max(part) > 2 else math.nan)
+    found = clustered([[1.0], [2.0], [3.0], [4.0]], lambda part: max(part) if max(part) > 2 else math.nan)
     assert 2 < found.low <= found.high <= 4
 
 

@@ -213,6 +213,14 @@ def test_thumbs_alone_promote_by_the_margin_between_liked_and_disliked() -> None
     assert verdict.figures["measures"]["accuracy"]["base"]["mean"] == 0.5
 
 
+def test_a_verdict_by_thumbs_counts_replies_and_conversations() -> None:
+    rated = [*pairs(6, 3, kind="thumb_up"), *pairs(6, 3, kind="thumb_down", good=False)]
+    moved = [0.3 + 0.01 * i for i in range(6)] + [-0.1] * 6
+    before, after = version([1.5] * 12, good=6), version([1.5 - gain for gain in moved], good=6)
+    verdict = gate(Compared(rated, before, before, after), GateSettings(), 24)
+    assert "12 rated of 3 conversations" in verdict.reason
+
+
 def test_growing_surer_of_everything_is_no_gain() -> None:
     verdict = thumbs(good_gain=0.5, bad_gain=0.5)
     assert verdict.verdict == "refused"
