@@ -44,6 +44,7 @@ class VersionViews:
             "number": number,
             "base": card["base_model"].rstrip("/").rpartition("/")[2],
             "method": card["method"],
+            "slower": card["slower"],
             "settings": sorted([name, str(value)] for name, value in card["settings"].items()),
             "figures": figures_told(card["figures"]),
         }

@@ -16,6 +16,8 @@ from feedback.thumbs import Thumbs
 from feedback.trials import Trials
 from feedback.versions import Versions
 
+UNMERGED = ("prefix", "prompt", "bottleneck")  # methods whose versions are no sum with the base's weights, so slower
+
 
 class Cards(Versions, Promotions, Trials, Thumbs):
     """What a version is, what made it, and how it fared."""
@@ -24,8 +26,9 @@ class Cards(Versions, Promotions, Trials, Thumbs):
         """Return a version's card as JSON; times are ISO 8601 in UTC. Raises NotFound.
 
         `dataset` holds counts per rule (taken and rejected) and pairs per side and kind, None for the base; `figures`
-        are the gate's, with intervals; `served` lists since, until (None: still) and share; `earned` counts the thumbs
-        on its own replies; `promotions` are the rows that let it serve.
+        are the gate's, with intervals; `slower` tells of a version that cannot be merged into the base's weights;
+        `served` lists since, until (None: still) and share; `earned` counts the thumbs on its own replies;
+        `promotions` are the rows that let it serve.
         """
         line = self.version(number)
         settings, dataset = _taught(self, line.run_id)
@@ -41,6 +44,7 @@ class Cards(Versions, Promotions, Trials, Thumbs):
                 "verdict": line.verdict,
                 "reason": line.reason,
                 "method": settings.get("method"),
+                "slower": settings.get("method") in UNMERGED,
                 "settings": settings,
                 "dataset": dataset,
                 "figures": line.metrics,

@@ -22,6 +22,8 @@ def lines_of(told: dict[str, Any]) -> Iterator[str]:
     marks = [mark for mark, on in (("pinned", told["pinned"]), ("folder deleted", told["pruned_at"])) if on]
     yield f"Version {told['version']}: {told['kind']} on {told['base_model']}{made}, {_day(told['created_at'])}"
     yield f"  {told['path']}" + (f" ({', '.join(marks)})" if marks else "")
+    if told["slower"]:
+        yield "  It cannot be merged into the base's weights, so it replies more slowly than the base does."
     yield f"Verdict: {told['verdict']}. {told['reason']}".rstrip()
     if told["dataset"]:
         yield from _dataset(told["dataset"])

@@ -235,7 +235,7 @@ def after_others(pairs: Sequence[TrainingPair]) -> list[list[Said]]:
 def form(loaded: Loaded) -> str:
     """Say in which form a version was measured: its numbers, and what became of its adapter."""
     numbers = str(loaded.model.dtype).removeprefix("torch.")
-    return f"{numbers}, adapter merged" if loaded.low_rank else numbers
+    return f"{numbers}, adapter merged" if loaded.merged else numbers
 
 
 def overlap(text: str, good: str) -> float:

@@ -143,6 +143,7 @@ class Loaded:
     template: ChatTemplate
     device: torch.device
     adapter: str = ""  # its name, where it is one of several on a shared model
+    merged: bool = False  # whether an adapter was put into the base's weights
     # What an adapter added to a layer, by the layer's name: `up @ down`, (outputs, rank) and (rank, inputs).
     low_rank: Mapping[str, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
 
@@ -246,7 +247,7 @@ def load_version(base_dir: Path, version_dir: Path | None, device: torch.device 
             return replace(loaded, model=virtual.stand_before(tuned).eval())
         added = _low_rank(tuned)
         merged = tuned.merge_and_unload(safe_merge=True).eval()
-        return replace(loaded, model=merged, low_rank=added)
+        return replace(loaded, model=merged, merged=True, low_rank=added)
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error

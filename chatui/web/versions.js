@@ -122,7 +122,7 @@ function details(version) {
   const actions = deeds(version);
   if (version.run !== null) actions.append(run);
   return [
-    list(about), actions,
+    list(about), ...(card.slower ? [make('p', 'rp-quiet', rpWord('card_slower'))] : []), actions,
     ...(card.figures.length ? [fold(rpWord('figures'), 'figures', () => figures(card.figures))] : []),
     ...(version.run !== null ? [fold(rpWord('lineage'), 'lineage', () => lineage(version.number))] : []),
     ...(card.settings.length ? [fold(rpWord('card_settings'), 'settings', () => list(card.settings))] : []),

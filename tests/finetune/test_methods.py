@@ -10,6 +10,7 @@ from chatui.engine.protocol import Sampling
 from finetune import methods
 from finetune.general import Answer
 from finetune.lean import lean
+from finetune.measures import form
 from finetune.model import LoadError, attach_version, load_base, load_version
 from finetune.settings import TrainSettings
 from finetune.train import train_adapter
@@ -48,6 +49,7 @@ def test_a_method_is_trained_saved_loaded_and_served(method: str, tiny: Path, tm
     found = load_version(tiny, tmp_path / "001", torch.device("cpu"))
     assert (after - before).abs().max() > 1e-2
     assert torch.allclose(logits_of(found.model, ids), after, atol=1e-4)
+    assert form(found) == "float32" + ", adapter merged" * methods.METHODS[method].merged
     assert not list((tmp_path / "001").rglob("*.bin"))
     engine = LocalEngine(lambda number, onto=None: load_version(tiny, tmp_path / "001"), form="float32")
     engine.serve({1: 1.0})

@@ -5,14 +5,16 @@ from pathlib import Path
 
 import pytest
 
+from chatui.version_views import VersionViews
 from feedback.errors import BadInput, Busy, NotFound
 from feedback.frozen import PairRow
 from feedback.schema import ModelVersion, now
 from feedback.settings import DataSettings
 from feedback.store import Store
-from finetune import side_by_side
+from finetune import methods, side_by_side
 from finetune.__main__ import main
 from finetune.base import ensure_base
+from finetune.card import card, lines_of
 from finetune.side_by_side import Manner, compared, default_prompts, newest, result, start
 from tests.feedback.talk import exchange
 from tests.tiny import make_tiny
@@ -119,6 +121,19 @@ def test_a_card_tells_what_made_a_version_and_how_it_fared(two: Store, data: Dat
         assert part in text
     assert asked(data, "card", "0") == 0
     assert "1 up, 0 down in 1 conversations: 100% up" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("method", list(methods.METHODS))
+def test_a_card_says_of_a_version_that_cannot_be_merged_that_it_is_slower(
+    store: Store, data: DataSettings, method: str
+) -> None:
+    store.add_base(ensure_base(data))
+    made = methods.METHODS[method]
+    run = store.open_run({"method": method})
+    store.add_version(1, "model" if made.part == "model" else "adapter", "versions/001", run, "refused", "Worse.", {})
+    slower = not made.merged and made.part != "model"
+    assert any("more slowly" in line for line in lines_of(card(store, data, 1))) == slower
+    assert VersionViews(store).version_card(1)["slower"] == slower
 
 
 def test_two_versions_reply_to_the_same_prompts(two: Store, data: DataSettings, capsys, tmp_path: Path) -> None:
