@@ -1,8 +1,8 @@
 """How far training is, on disk: written whole after every epoch, so that a run that was killed goes on from there.
 
 `WORK/epoch-N/` holds `state.json` and `tensors.safetensors`: the trained weights, the optimizer's two moments, the
-weights kept as the best and what the method remembers. It is renamed into place when whole, and the one before it is
-deleted then.
+weights kept as the best, with what the method gave them, and what it remembers. It is renamed into place when whole,
+and the one before it is deleted then.
 """
 
 import json

@@ -36,6 +36,7 @@ from finetune.model import Loaded
 from finetune.settings import TrainSettings
 
 _ALLOCATOR = ("ipt", "exp_avg_ipt", "exp_avg_unc")  # how PEFT's RankAllocator names what it remembers
+_RANKS = "rank_pattern/"  # before a layer's name
 _BEGINS_AS = "You are a helpful, friendly assistant. Answer what was asked, briefly and well."
 
 
@@ -145,22 +146,36 @@ def inner_state(model: Any, method: str) -> dict[str, Tensor]:
     """Return what a method remembers from step to step beside its weights: how much AdaLoRA thinks of each rank."""
     if method != "adalora":
         return {}
-    allocator, given = model.base_model.rankallocator, model.active_peft_config.rank_pattern or {}
+    allocator = model.base_model.rankallocator
     state = {f"{part}/{name}": t for part in _ALLOCATOR for name, t in getattr(allocator, part).items()}
-    return state | {f"rank_pattern/{name}": torch.tensor(ranks) for name, ranks in given.items()}
+    return state | given_ranks(model, method)
 
 
-def set_inner_state(model: Any, state: Mapping[str, Tensor]) -> None:
+def set_inner_state(model: Any, method: str, state: Mapping[str, Tensor]) -> None:
     """Put back what `inner_state` returned."""
+    if method != "adalora":
+        return
     for key, tensor in state.items():
         part, name = key.split("/", 1)
-        if part == "rank_pattern":
-            model.active_peft_config.rank_pattern = {
-                **(model.active_peft_config.rank_pattern or {}),
-                name: tensor.tolist(),
-            }
-        else:
+        if part in _ALLOCATOR:
             getattr(model.base_model.rankallocator, part)[name] = tensor.to(model.device)
+    give_ranks(model, method, state)
+
+
+def given_ranks(model: Any, method: str) -> dict[str, Tensor]:
+    """Return which rows of each layer AdaLoRA leaves in, as masks: they belong to the weights as they are now.
+
+    Nothing for other methods, and before it took any away.
+    """
+    pattern = model.active_peft_config.rank_pattern if method == "adalora" else None
+    return {_RANKS + name: torch.tensor(rows) for name, rows in (pattern or {}).items()}
+
+
+def give_ranks(model: Any, method: str, state: Mapping[str, Tensor]) -> None:
+    """Put back what `given_ranks` returned, alone or among other things: saving cuts away all other rows."""
+    if method == "adalora":
+        given = {key.removeprefix(_RANKS): mask.tolist() for key, mask in state.items() if key.startswith(_RANKS)}
+        model.active_peft_config.rank_pattern = given or None
 
 
 def save(model: Any, loaded: Loaded, method: str, version_dir: Path) -> None:

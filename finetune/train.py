@@ -163,17 +163,21 @@ class _Training:
         """Train to the last epoch, or until patience ends; put the weights that were kept in place."""
         key = self._key()
         state, kept, inner = self._begin(work_dir, key, resume)
-        methods.set_inner_state(self.model, inner)
+        method = self.settings.method
+        methods.set_inner_state(self.model, method, inner)
         while state.epoch < self.plan.epochs and not (self._is_judged and state.worse >= self.settings.patience):
             self._epoch(state, progress)
             if self._judge(state) and self.spread.main:
                 kept = {name: weight.detach().clone() for name, weight in self.weights.items()}
-            inner = methods.inner_state(self.model, self.settings.method)
+                kept |= methods.given_ranks(self.model, method)
+            inner = methods.inner_state(self.model, method)
             if self.spread.main:
                 checkpoints.save(work_dir, key, state, self.weights, self.optimizer, kept, inner)
         self.spread.part()
-        for name, weight in kept.items():
-            self.weights[name].data.copy_(weight)
+        if kept:
+            for name, weight in self.weights.items():
+                weight.data.copy_(kept[name])
+            methods.give_ranks(self.model, method, kept)
         return Trained(
             steps=state.step,
             train_loss=state.loss_sum / state.step,

@@ -1,6 +1,7 @@
 """Every method trains, is saved, loaded as it serves, and heard in what an engine writes."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -57,6 +58,38 @@ def test_a_method_is_trained_saved_loaded_and_served(method: str, tiny: Path, tm
         "\ufffd"
     )
     engine.close()
+
+
+@pytest.mark.parametrize(("epochs", "kept_epoch", "killed_at"), [(6, 2, None), (6, 2, 10), (12, 1, None)])
+def test_adalora_is_saved_with_the_ranks_of_the_epoch_that_was_kept(
+    epochs: int, kept_epoch: int, killed_at: int | None, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("finetune.train.better", lambda state, *_: state.epoch <= kept_epoch)
+    settings = TrainSettings(
+        method="adalora", epochs=epochs, learning_rate=5e-2, batch_size=2, lora_rank=4, patience=12, keep_weight=0
+    )
+    steps: list[int] = []
+
+    def trained(progress) -> tuple[Any, Any]:
+        loaded, pairs = fresh(tiny), [pair(n, f"hello fox {n}") for n in range(6)]
+        model, told = train_adapter(loaded, pairs, [pair(9, "fox")], [], settings, tmp_path, progress, resume=True)
+        assert told.kept_epoch == kept_epoch
+        return model, loaded
+
+    def watch(step: int, *_: object) -> None:
+        steps.append(step)
+        if step == killed_at and len(steps) == step:
+            raise InterruptedError
+
+    if killed_at:
+        with pytest.raises(InterruptedError):
+            trained(watch)
+    model, loaded = trained(watch)
+    ids = torch.tensor([loaded.template.prompt(SAID)])
+    expected = logits_of(model, ids)
+    methods.save(model, loaded, "adalora", tmp_path / "001")
+    found = load_version(tiny, tmp_path / "001", torch.device("cpu"))
+    assert torch.allclose(logits_of(found.model, ids), expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("method", ["prompt", "bottleneck"])
