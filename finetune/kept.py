@@ -1,15 +1,19 @@
 """What a run has put down for good on disk, in `runs/ID/`, so that the next process can go on from there.
 
-In this order: `base.json` (which base it was begun on), `general.json` and `dataset/` (frozen with the record's row),
-`work/` (checkpoints, see `checkpoints.py`), then the candidate's folder, and `metrics.json` once that is whole.
+In this order: `base.json` (which base it was begun on), `numbers.json` (in which numbers it is read to train),
+`general.json` and `dataset/` (frozen with the record's row), `work/` (checkpoints, see `checkpoints.py`), then the
+candidate's folder, and `metrics.json` once that is whole.
 """
 
 import hashlib
 import json
 import shutil
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from feedback.errors import RapportError
 from feedback.frozen import PairRow
@@ -52,6 +56,17 @@ class Kept:
             write_json(file, {"files": seen})
         elif json.loads(file.read_text())["files"] != seen:
             raise CannotGoOn("The base model's files changed since the run was begun, so it cannot go on; retrain.")
+
+    def dtype(self, choose: Callable[[], torch.dtype]) -> torch.dtype:
+        """Return the numbers that the run trains in: those chosen when it first read the base, and written down then.
+
+        A run that goes on does not choose anew: what is timed beside other work may come out otherwise.
+        """
+        file = self.dir / "numbers.json"
+        if not file.exists():
+            write_json(file, {"training": str(choose()).removeprefix("torch.")})
+        dtype: torch.dtype = getattr(torch, json.loads(file.read_text())["training"])
+        return dtype
 
     def freeze(self, built: Built, settings: TrainSettings, general: tuple[Answer, ...]) -> None:
         """Freeze the dataset, in the record and here, and beside it the general answers.

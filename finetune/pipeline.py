@@ -178,7 +178,8 @@ class _Run:
     def _load(self) -> Loaded:
         if self._base is None:
             device = best_device()
-            self._base = self.pulse.watch(load_base(self.data.base_dir, dtype=training_dtype(device), device=device))
+            dtype = self.kept.dtype(lambda: training_dtype(device))
+            self._base = self.pulse.watch(load_base(self.data.base_dir, dtype=dtype, device=device))
         return self._base
 
     def _train(self, sides: Sides, general: tuple[Answer, ...], tell: Tell) -> Trained:

@@ -170,6 +170,20 @@ def test_a_run_on_a_base_that_was_changed_ends_with_the_reason(store: Store, dat
     assert store.runs()[0].status == "failed"
 
 
+@pytest.mark.parametrize("part", [Store, checkpoints])
+def test_a_run_goes_on_in_the_numbers_it_was_begun_in(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch, part: Any
+) -> None:
+    monkeypatch.setattr(pipeline, "training_dtype", lambda _: torch.bfloat16)
+    with killed(part, "freeze_dataset" if part is Store else "save", True):
+        retrain(store, data, QUICK, SCHEDULE)
+    monkeypatch.setattr(pipeline, "training_dtype", lambda _: torch.float32)  # as it is timed beside other work
+    load, read = pipeline.load_base, []
+    monkeypatch.setattr(pipeline, "load_base", lambda *args, **how: read.append(how["dtype"]) or load(*args, **how))
+    assert retrain(store, data, QUICK, SCHEDULE).run == 1
+    assert read == [torch.bfloat16]
+
+
 def test_a_run_whose_dataset_is_gone_ends_with_the_reason(store: Store, data: DataSettings) -> None:
     with killed(checkpoints, "save", True):
         retrain(store, data, QUICK, SCHEDULE)
