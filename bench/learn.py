@@ -3,9 +3,9 @@
 `make bench-learn`, or `bench/learn.py [--contest facts,tastes,thumbs] [--who rapport,plain,...] [--seeds 1,2,3]
 [--part short,...] [--json FILE]`. Each contestant is given the same feedback and learns in a process of its own; one
 scorer asks them all. With --json every row is written as soon as it is known, and a row that is in the file already is
-not measured again. `--retrain "--epochs 3"` gives Rapport other settings; its rows then bear them. `--gpu` lets all
-learn on the GPU: what they learn is known in minutes, and minutes and memory say nothing of a CPU's. docs/bench.md
-describes the method.
+not measured again on the same device. `--retrain "--epochs 3"` gives Rapport other settings; its rows then bear them.
+`--gpu` lets all learn on the GPU: what they learn is known in minutes, and minutes and memory say nothing of a CPU's.
+docs/bench.md describes the method.
 """
 
 import argparse
@@ -301,7 +301,7 @@ def main(arguments: list[str] | None = None) -> int:
     for seed in (int(seed) for seed in given.seeds.split(",")):
         for contest in contests:
             bench.take(contest, seed, who)
-    print(table(bench.rows.all))
+    print(table(bench.rows.here))
     return 0
 
 

@@ -19,7 +19,7 @@ def facts(device: torch.device, threads: int) -> dict[str, Any]:
         "cpu_flags": [flag for flag in _TELLING if flag in _cpu("flags").split()],
         "cores": len(os.sched_getaffinity(0)),
         "threads": threads,
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": name(device),
         "python": platform.python_version(),
         "torch": torch.__version__,
         "transformers": transformers.__version__,
@@ -29,6 +29,11 @@ def facts(device: torch.device, threads: int) -> dict[str, Any]:
 def device() -> torch.device:
     """Return the GPU where the bench may use one, else the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def name(device: torch.device) -> str:
+    """Return the name of a GPU, or "cpu"."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
 def bandwidth(device: torch.device) -> float:

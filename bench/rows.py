@@ -11,19 +11,28 @@ Row = dict[str, Any]
 
 
 class Rows:
-    """What was measured so far. Rows without figures (`error`, `skipped`) are left behind when a file is taken up."""
+    """What was measured so far. Rows without figures (`error`, `skipped`) are left behind when a file is taken up.
+
+    A row bears the device that it was measured on; one of a file that knew none is the CPU's.
+    """
 
     def __init__(self, file: Path | None, threads: int):
-        self.file, self.threads = file, threads
+        self.file, self.threads, self.device = file, threads, machine.name(machine.device())
         found = json.loads(file.read_text(encoding="utf-8")) if file and file.exists() else {}
         self.all: list[Row] = [row for row in found.get("rows", []) if measured(row)]
 
+    @property
+    def here(self) -> list[Row]:
+        """The rows of this device."""
+        return [row for row in self.all if row.get("device", "cpu") == self.device]
+
     def find(self, key: Mapping[str, Any]) -> Row | None:
-        """Return the row with these values."""
-        return next((row for row in self.all if key.items() <= row.items()), None)
+        """Return this device's row with these values."""
+        return next((row for row in self.here if key.items() <= row.items()), None)
 
     def add(self, row: Row) -> Row:
         """Take a row in, and write all of them down."""
+        row = row | {"device": self.device}
         self.all.append(row)
         if self.file:
             about = machine.facts(machine.device(), self.threads)

@@ -147,7 +147,8 @@ def table(rows: Sequence[Row]) -> str:
         whole = [row for row in own if measured(row)]
         lines += [f"{who:<16}  {reason(row)}" for row in own if not measured(row)]
         if whole:
-            one = {name: statistics.median(row[name] for row in whole) for name in whole[0] if name != "who"}
+            figures = [name for name, value in whole[0].items() if isinstance(value, int | float)]
+            one = {name: statistics.median(row[name] for row in whole) for name in figures}
             middle[who] = one
             lines.append(
                 f"{who:<16}{len(whole):>8}{one['tokens_per_s']:>10.0f}{one['peak_bytes'] / 2**30:>8.2f} GiB"
@@ -189,7 +190,7 @@ def main() -> int:
     field = Field((given.model or starter_folder()).resolve(), train, unseen, given.epochs, given.threads)
     rows = Rows(given.json, given.threads)
     measure(names, field, given.repeats, rows)
-    print(table(rows.all))
+    print(table(rows.here))
     return 0
 
 

@@ -196,8 +196,36 @@ def test_a_run_that_was_broken_off_is_taken_up_where_it_was(tmp_path: Path) -> N
     rows.add({"who": "rapport", "seed": 1, "right": 0.5})
     rows.add({"who": "plain", "seed": 1, "error": "Failed: it fell over"})
     again = Rows(file, 1)
-    assert again.find({"who": "rapport", "seed": 1}) == {"who": "rapport", "seed": 1, "right": 0.5}
+    assert again.find({"who": "rapport", "seed": 1}) == {
+        "who": "rapport",
+        "seed": 1,
+        "right": 0.5,
+        "device": rows.device,
+    }
     assert again.find({"who": "plain", "seed": 1}) is None
+
+
+def test_a_row_of_another_device_is_kept_but_not_taken_for_one_of_this(tmp_path: Path, monkeypatch) -> None:
+    file = tmp_path / "rows.json"
+    old = {"who": "rapport", "seed": 1, "minutes": 9.0}  # as files had them that knew no device
+    file.write_text(json.dumps({"rows": [old]}))
+    monkeypatch.setattr("bench.machine.name", lambda _: "A fast GPU")
+    gpu = Rows(file, 1)
+    assert gpu.find({"who": "rapport", "seed": 1}) is None
+    quick = gpu.add({"who": "rapport", "seed": 1, "minutes": 0.5})
+    assert (gpu.find({"who": "rapport"}), gpu.here) == (quick, [quick])
+    monkeypatch.setattr("bench.machine.name", lambda _: "cpu")
+    cpu = Rows(file, 1)
+    assert (cpu.find({"who": "rapport"}), cpu.here, cpu.all) == (old, [old], [old, quick])
+
+
+def test_the_table_of_training_speed_is_of_figures_alone(monkeypatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", os.environ.get("CUDA_VISIBLE_DEVICES", ""))  # which the import changes
+    from bench import train
+
+    figures = dict.fromkeys(("tokens_per_s", "peak_bytes", "train_nll", "unseen_nll", "process_s"), 2.0)
+    rows = [{"who": who, "repeat": n, **figures, "device": "cpu"} for who in ("rapport", "trl-sft") for n in (1, 2)]
+    assert "rapport is 1.00 x trl-sft" in train.table(rows)
 
 
 def test_a_process_is_watched_to_its_end() -> None:
