@@ -14,7 +14,7 @@ from finetune.filters import other_language, repeats
 from finetune.model import ChatTemplate, TemplateRefuses
 from finetune.splits import question
 
-_MADE_BY = "2"  # goes up whenever a filter or a signature changes, so that what is kept is not believed any more
+_MADE_BY = "3"  # goes up whenever a filter or a signature changes, so that what is kept is not believed any more
 PARTS = 3
 PROMPT, COMPLETION, QUESTION = range(PARTS)
 _TABLE = """CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, tokens INTEGER, repeats INTEGER, foreign_ INTEGER,
@@ -68,7 +68,7 @@ class Checks:
         return Check(
             tokens=tokens,
             repeats=repeats(completion),
-            foreign=other_language("\n".join(text for _, text in prompt), completion),
+            foreign=other_language(prompt, completion),
             asked=digest(asked) if asked else "",
             signatures=b"".join(
                 signature(of).tobytes()

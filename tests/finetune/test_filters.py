@@ -31,7 +31,7 @@ def test_what_people_write_does_not(text: str) -> None:
     ],
 )
 def test_another_script_or_language_is_told(prompt: str, reply: str) -> None:
-    assert other_language(prompt, reply)
+    assert other_language([("user", prompt)], reply)
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,44 @@ def test_another_script_or_language_is_told(prompt: str, reply: str) -> None:
     ],
 )
 def test_the_same_one_or_one_that_was_asked_for_is_not(prompt: str, reply: str) -> None:
-    assert not other_language(prompt, reply)
+    assert not other_language([("user", prompt)], reply)
+
+
+PERSONA = "You are a patient tutor. Explain one idea at a time, in plain words, with a small example of what it is for."
+ASKED = "Was ist das für eine Lampe auf dem Tisch, und woraus ist sie gemacht?"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "reply", "foreign"),
+    [
+        ([("system", PERSONA), ("user", "Was ist das?")], GERMAN, False),
+        ([("system", PERSONA), ("user", ASKED)], ENGLISH, True),
+        ([("system", PERSONA), ("user", "这盏灯是什么?")], CHINESE, False),
+        ([("system", PERSONA), ("user", "这盏灯是什么?")], ENGLISH, True),
+        ([("system", PERSONA), ("assistant", ENGLISH), ("user", ASKED)], GERMAN, False),
+        # A switch in the middle of a talk: the newest message counts.
+        ([("user", ENGLISH), ("assistant", ENGLISH), ("user", ASKED)], GERMAN, False),
+        ([("user", ENGLISH), ("assistant", ENGLISH), ("user", ASKED)], ENGLISH, True),
+        ([("user", ENGLISH), ("assistant", ENGLISH), ("user", "这盏灯是什么?")], CHINESE, False),
+        ([("user", ENGLISH), ("assistant", ENGLISH), ("user", "这盏灯是什么?")], ENGLISH, True),
+        ([("user", ASKED), ("assistant", GERMAN), ("user", "And what is it made of?")], ENGLISH, False),
+        # What tells nothing leaves it to the message before.
+        ([("user", CHINESE), ("assistant", CHINESE), ("user", "OK")], CHINESE, False),
+        ([("user", CHINESE), ("assistant", CHINESE), ("user", "OK")], ENGLISH, True),
+        ([("user", ASKED), ("assistant", GERMAN), ("user", "1987?")], ENGLISH, True),
+        # Several short ones together are long enough.
+        (
+            [("user", "Was ist das hier?"), ("user", "Wie groß ist die Lampe?"), ("user", "Und der Tisch")],
+            FRENCH,
+            True,
+        ),
+        # Nobody wrote anything: the prompt is all there is.
+        ([("system", ENGLISH)], FRENCH, True),
+        # Anyone may ask for a language.
+        ([("system", "Always answer in German."), ("user", ENGLISH)], GERMAN, False),
+    ],
+)
+def test_a_reply_is_held_against_what_the_person_wrote(
+    prompt: list[tuple[str, str]], reply: str, foreign: bool
+) -> None:
+    assert other_language(prompt, reply) is foreign

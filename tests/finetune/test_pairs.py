@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from chatui.words import words
 from feedback.judging import opinions
 from feedback.records import Feedback
 from feedback.schema import now
@@ -110,6 +111,14 @@ def test_a_reply_in_another_language_is_no_example_unless_a_person_wrote_or_appr
     assert told(chosen(checks, [replace(other, verdict="approved")])) == {"approved": 1}
     wished = replace(GOOD, correction=answer, ratings={"local": -1})
     assert told(chosen(checks, [wished])) == {"correction": 1, "corrected": 1}
+
+
+def test_the_language_of_a_persona_is_not_the_persons(checks: Checks) -> None:
+    persona = words("en")["persona_tutor_prompt"]
+    prompt = (("system", persona), ("user", "Was ist das?"))
+    german = "Die Lampe steht auf dem Tisch und sie ist aus Glas, mehr weiß ich nicht und das ist wie es ist."
+    record = [replace(GOOD, prompt=prompt, content=german)]
+    assert told(chosen(checks, record, context=2048)) == {"thumb_up": 1}
 
 
 LONG = "the lamp stands on the table beside the old window and it was made of glass in the north long ago"
