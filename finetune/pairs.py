@@ -10,10 +10,12 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from feedback.judging import BAD, GOOD, Opinion, opinions, votes
 from feedback.records import Feedback
 from feedback.schema import now
-from finetune.alike import alike, digest
+from finetune.alike import HASHES, Signature, alike, digest, words
 from finetune.checks import COMPLETION, PROMPT, QUESTION, Check, Checks
 from finetune.settings import PairSettings
 from finetune.signatures import Signatures
@@ -232,16 +234,22 @@ def _duplicates(taken: Sequence[_Taken], signatures: Signatures) -> None:
     if len(ordered) < 2:
         return
     places = [one.place for one in ordered]
-    links = alike([signatures.of(places, part) for part in (PROMPT, COMPLETION)], ALIKE)
+    links = alike([*(signatures.of(places, part) for part in (PROMPT, COMPLETION)), _last_said(ordered)], ALIKE)
     for first, second in sorted(links.tolist(), key=lambda link: (link[1], link[0])):
         kept, other = ordered[first], ordered[second]
-        if not kept.rule and _last_said(kept.pair) == _last_said(other.pair):
+        if not kept.rule:
             other.rule = "duplicate"
 
 
-def _last_said(pair: TrainingPair) -> str:
-    """In a long talk two prompts are nearly the same whatever was said last; so that is compared by itself."""
-    return " ".join(pair.prompt[-1][1].casefold().split()) if len(pair.prompt) > 2 else ""
+def _last_said(taken: Sequence[_Taken]) -> Signature:
+    """Return (n, HASHES) that are the same, or have nothing in common, as what was said last has the same words or not.
+
+    Behind a persona or a talk two prompts are nearly the same whatever was said last; so that is compared by itself.
+    """
+    prompts = [one.pair.prompt for one in taken]
+    said = b"".join(bytes.fromhex(digest(words(p[-1][1]) if len(p) > 1 else [])) for p in prompts)
+    digests = np.frombuffer(said, dtype=np.uint16).reshape(len(prompts), -1)
+    return np.tile(digests, HASHES // digests.shape[1])
 
 
 def _rater_shares(taken: Sequence[_Taken], share: float) -> None:

@@ -154,6 +154,33 @@ def test_the_same_short_answer_to_another_last_question_of_a_long_talk_is_no_dup
     assert told(chosen(checks, record)) == {"thumb_up": 2}
 
 
+@pytest.mark.parametrize("persona", ["service", "assistant", "tutor", "entertainment", "health"])
+def test_a_personas_text_makes_no_two_questions_one(checks: Checks, persona: str) -> None:
+    record = [
+        replace(GOOD, message_id=asked, prompt=(("system", words("en")[f"persona_{persona}_prompt"]), ("user", asked)))
+        for asked in ("Monday?", "Friday?", "monday")
+    ]
+    choice = chosen(checks, record, context=2048)
+    assert [p.message_id for p in choice.pairs] == ["Monday?", "Friday?"]
+    assert choice.rejected == [("monday", "duplicate")]
+
+
+def test_of_many_questions_to_one_persona_each_that_is_asked_again_is_found(checks: Checks) -> None:
+    asked = [f"{day} {hour}?" for day in ("Monday", "Friday", "Sunday") for hour in range(24)]
+    record = [
+        replace(GOOD, message_id=f"{turn} {last}", prompt=(("system", LONG), ("user", last)))
+        for turn in range(2)
+        for last in asked
+    ]
+    assert told(chosen(checks, record)) == {"thumb_up": 72, "duplicate": 72}
+
+
+def test_in_a_long_talk_too_a_question_is_the_same_whatever_its_signs(checks: Checks) -> None:
+    before = (("user", LONG), ("assistant", LONG))
+    record = [replace(GOOD, message_id=last, prompt=(*before, ("user", last))) for last in ("Monday?", "monday")]
+    assert told(chosen(checks, record)) == {"thumb_up": 1, "duplicate": 1}
+
+
 def test_the_same_words_called_good_and_bad_teach_nothing(checks: Checks) -> None:
     assert told(chosen(checks, [GOOD, BAD])) == {"contradiction": 2}
     more = replace(GOOD, message_id="more", conversation_id="e")
