@@ -12,11 +12,11 @@ from pathlib import Path
 from finetune.alike import digest, signature, words
 from finetune.filters import other_language, repeats
 from finetune.model import ChatTemplate, TemplateRefuses
-from finetune.splits import question
+from finetune.splits import asked_last, question
 
 _MADE_BY = "3"  # goes up whenever a filter or a signature changes, so that what is kept is not believed any more
-PARTS = 3
-PROMPT, COMPLETION, QUESTION = range(PARTS)
+PARTS = 4
+PROMPT, COMPLETION, QUESTION, LAST = range(PARTS)
 _TABLE = """CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, tokens INTEGER, repeats INTEGER, foreign_ INTEGER,
     asked TEXT, signatures BLOB) WITHOUT ROWID"""
 
@@ -25,14 +25,15 @@ _TABLE = """CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, tokens INTE
 class Check:
     """What is known of a prompt with a completion.
 
-    `tokens`: how long it is, None if the template refuses it. `asked`: the digest of the question, "" for a generic
-    one. `signatures`, one after the other as bytes, are of the PARTS: the whole prompt, the completion, the question.
+    `tokens`: how long it is, None if the template refuses it. `asked`: the digests of the question and of what is asked
+    last, each "" where there is none, or no other. `signatures`, one after the other as bytes, are of the PARTS: the
+    whole prompt, the completion, the question, what is asked last.
     """
 
     tokens: int | None
     repeats: bool
     foreign: bool
-    asked: str
+    asked: tuple[str, str]
     signatures: bytes
 
 
@@ -64,18 +65,21 @@ class Checks:
             tokens = len(self._template.pair(prompt, completion, ends).ids)
         except TemplateRefuses:
             tokens = None
-        asked = question(prompt)
+        asked, last = question(prompt), asked_last(prompt)
+        if last == asked:
+            last = []
         return Check(
             tokens=tokens,
             repeats=repeats(completion),
             foreign=other_language(prompt, completion),
-            asked=digest(asked) if asked else "",
+            asked=(digest(asked) if asked else "", digest(last) if last else ""),
             signatures=b"".join(
                 signature(of).tobytes()
                 for of in (
                     [f"{role} {word}" for role, text in prompt for word in words(text)],
                     words(completion),
                     asked,
+                    last,
                 )
             ),
         )
@@ -123,9 +127,10 @@ def checks_in(path: Path, template: ChatTemplate, writes: bool) -> Iterator[Chec
 
 def _row(item: tuple[str, Check]) -> tuple[str, int | None, bool, bool, str, bytes]:
     key, check = item
-    return key, check.tokens, check.repeats, check.foreign, check.asked, check.signatures
+    return key, check.tokens, check.repeats, check.foreign, " ".join(check.asked), check.signatures
 
 
 def _read(row: tuple[str, int | None, int, int, str, bytes]) -> Check:
     _, tokens, repeated, foreign, asked, signatures = row
-    return Check(tokens, bool(repeated), bool(foreign), asked, signatures)
+    whole, last = asked.split(" ")
+    return Check(tokens, bool(repeated), bool(foreign), (whole, last), signatures)

@@ -16,7 +16,7 @@ from feedback.judging import BAD, GOOD, Opinion, opinions, votes
 from feedback.records import Feedback
 from feedback.schema import now
 from finetune.alike import HASHES, Signature, alike, digest, words
-from finetune.checks import COMPLETION, PROMPT, QUESTION, Check, Checks
+from finetune.checks import COMPLETION, LAST, PROMPT, QUESTION, Check, Checks
 from finetune.settings import PairSettings
 from finetune.signatures import Signatures
 from finetune.splits import HELD_OUT_SHARE as HELD_OUT_SHARE
@@ -96,7 +96,7 @@ class _Taken:
     """A pair as far as it got, with what the rules that compare pairs need to know."""
 
     pair: TrainingPair
-    asked: str  # as in its Check
+    asked: tuple[str, str]  # as in its Check
     place: int  # of its signatures
     raters: tuple[str, ...]  # who vouches for it; empty for an imported one
     rule: str = field(default="")  # that rejected it
@@ -280,7 +280,10 @@ def _most_each(sizes: Sequence[int], others: int, share: float) -> int:
 
 
 def _questions(taken: Sequence[_Taken], signatures: Signatures) -> list[Question]:
-    """Tell what conversations ask, each once."""
-    asked = {(one.pair.conversation_id, one.asked): one.place for one in taken if one.asked}
-    found = signatures.of(list(asked.values()), QUESTION)
-    return [Question(*key, signature) for key, signature in zip(asked, found, strict=True)]
+    """Tell what conversations ask, in all and last."""
+    found: list[Question] = []
+    for nth, part in enumerate((QUESTION, LAST)):
+        asked = {(one.pair.conversation_id, one.asked[nth]): one.place for one in taken if one.asked[nth]}
+        places = list(asked.values())
+        found += [Question(*key, minima) for key, minima in zip(asked, signatures.of(places, part), strict=True)]
+    return found

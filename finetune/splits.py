@@ -15,6 +15,7 @@ HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 0.15
 VALIDATION_SHARE = 0.1
 SAME_QUESTION = 0.8  # share of words and pairs of words from which on two questions are one
 _FEWEST_CONTENT = 2  # words with content from which on a message is no generic one
+_FEWEST_POINTING = 3  # the same where a word points back, so that less of what is asked is said
 
 # Words that say nothing of what is asked; a message of these alone (hi, thanks, go on, how are you) is generic.
 _EMPTY = """
@@ -26,6 +27,21 @@ when where which who why will with would yes you your s t m re ve ll d much many
 fine nice cool wow
 """
 _EMPTY_WORDS = frozenset(_EMPTY.split())
+# Words that ask for what was said in another way; they say what is asked only beside others (CJK: single characters).
+_AGAIN = """
+add another answer better bit brief briefly bullet bullets change clearer correct correctly detail details different
+differently easier elaborate example examples expand explain first formal fourth funnier improve last later line lines
+list long longer make mean option options paragraph paragraphs part point points polite proper repeat rephrase rewrite
+right say second sentence sentences short shorten shorter simple simpler simply step steps sum summarise summarize
+summary table terms third translate true try understand use using version word words write wrong
+请 再 一 点 些 更 的 了 吗 呢 吧 把 用 话 说 写 解 释 简 单 详 细 举 个 例 子 继 续 短 长
+"""
+_BACK = """
+above both earlier former he her here hers him his it its itself latter ones previous same she that their theirs them
+there these they this those 它 他 她 这 那 其
+"""
+_POINTS_BACK = frozenset(_BACK.split())
+_NOT_ITS_OWN = _EMPTY_WORDS | _POINTS_BACK | frozenset(_AGAIN.split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +60,15 @@ def question(prompt: Sequence[tuple[str, str]]) -> list[str]:
     """
     asked = [words(text) for role, text in prompt if role == "user"]
     return [word for said in asked if _content(said) >= _FEWEST_CONTENT for word in said]
+
+
+def asked_last(prompt: Sequence[tuple[str, str]]) -> list[str]:
+    """Return the words of the last message in which a person asks what can be understood by itself; empty if none does.
+
+    So a question is found again wherever in a talk it is asked. "Make it shorter" would join talks on anything.
+    """
+    said = (words(text) for role, text in reversed(prompt) if role == "user")
+    return next((one for one in said if _stands_alone(one)), [])
 
 
 def questions_by_conversation(questions: Sequence[Question]) -> dict[str, frozenset[int]]:
@@ -144,9 +169,14 @@ def _groups(asked: Mapping[str, Collection[int]]) -> list[list[str]]:
     return list(groups.values())
 
 
-def _content(said: Sequence[str]) -> float:
+def _stands_alone(said: Sequence[str]) -> bool:
+    fewest = _FEWEST_CONTENT if _POINTS_BACK.isdisjoint(said) else _FEWEST_POINTING
+    return _content(said, _NOT_ITS_OWN) >= fewest
+
+
+def _content(said: Sequence[str], empty: Collection[str] = _EMPTY_WORDS) -> float:
     """Count words with content; a CJK character is about half a word."""
-    return sum(0.5 if len(word) == 1 and word > "\u3040" else 1.0 for word in said if word not in _EMPTY_WORDS)
+    return sum(0.5 if len(word) == 1 and word > "\u3040" else 1.0 for word in said if word not in empty)
 
 
 def _group_hash(group: Collection[str]) -> str:

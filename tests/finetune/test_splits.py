@@ -3,7 +3,7 @@ from collections.abc import Iterable
 import pytest
 
 from finetune.alike import digest, signature
-from finetune.splits import Question, assign, question, questions_by_conversation, validation_part
+from finetune.splits import Question, asked_last, assign, question, questions_by_conversation, validation_part
 from tests.facts import FACTS
 
 
@@ -70,6 +70,33 @@ def test_a_greeting_or_a_persona_before_it_changes_no_question() -> None:
             ("user", "Who founded Quillworth?"),
         ]
     )
+
+
+def last(*messages: str) -> str:
+    """Return what is asked last, as one text; replies stand between the messages."""
+    said = [turn for message in messages for turn in (("user", message), ("assistant", "So it is with Quillworth."))]
+    return " ".join(asked_last([("system", "You are a tutor."), *said[:-1]]))
+
+
+@pytest.mark.parametrize(
+    ("messages", "found"),
+    [
+        (("Tell me of Tarnby's harbour.", "Who founded Quillworth?"), "who founded quillworth"),
+        (("Tell me of Tarnby's harbour.", "Who founded Quillworth?", "Thanks, go on!"), "who founded quillworth"),
+        (
+            ("Tell me of Tarnby's harbour.", "Is it true that Quillworth was founded in 1987?", "so?"),
+            "is it true that quillworth was founded in 1987",
+        ),
+        (("讲讲塔恩比的港口", "奎尔沃思的创始人是谁?"), " ".join("奎尔沃思的创始人是谁")),
+        # What it is about stands before it: by itself it asks nothing.
+        (("Write a poem about the sea.", "Make it shorter, please"), "write a poem about the sea"),
+        (("Write a poem about the sea.", "Explain that step by step in simple words"), "write a poem about the sea"),
+        (("Who is Maren Oduya?", "How old is her brother?"), "who is maren oduya"),
+        (("hi", "thanks"), ""),
+    ],
+)
+def test_the_last_message_that_stands_by_itself_is_asked_too(messages: tuple[str, ...], found: str) -> None:
+    assert last(*messages) == found
 
 
 # --- who is held out

@@ -1,0 +1,127 @@
+"""A run's dataset: on which side a question ends up, wherever in a talk it is asked."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from feedback.formats import Incoming, IncomingMessage
+from feedback.settings import DataSettings
+from feedback.store import Store
+from finetune import checks
+from finetune.dataset import Built, build, remember
+from finetune.model import ChatTemplate, load_template
+from finetune.settings import PairSettings
+from tests.facts import FACTS
+
+ASKED = [(one.asked[0], other.asked[1]) for one, other in zip(FACTS[:12], FACTS[12:], strict=True)]  # all different
+NAMES = [f"talk {n}" for n in range(12)]
+
+
+@pytest.fixture(scope="module")
+def template(tiny: Path) -> ChatTemplate:
+    return load_template(tiny)
+
+
+def talk(store: Store, name: str, *asked: str) -> None:
+    """Record a talk of which the last reply is liked."""
+    turns = [
+        message
+        for n, text in enumerate(asked)
+        for message in (
+            IncomingMessage("user", text),
+            IncomingMessage("assistant", f"So it is, {name}.", rating=1 if n + 1 == len(asked) else None),
+        )
+    ]
+    assert store.take_in([Incoming(name, tuple(turns))]) == [None]
+
+
+def next_run(store: Store, data: DataSettings, template: ChatTemplate) -> Built:
+    built = build(store, data, template, PairSettings(), writes=True)
+    remember(store, built)
+    return built
+
+
+def side_of(built: Built, conversation: str) -> str:
+    """Name the side of a conversation, `left_out` if it is on none."""
+    of = vars(built.sides).items()
+    found = [side for side, part in of if any(pair.conversation_id == conversation for pair in part)]
+    (one,) = [*found, *(["left_out"] if not found else [])]
+    return "train" if one == "validation" else one
+
+
+@pytest.fixture
+def as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+    """Ask only what a talk asks in all, as all runs did once."""
+    with monkeypatch.context() as before:
+        before.setattr(checks, "asked_last", lambda prompt: [])
+        before.setattr(checks, "_MADE_BY", "2")
+        yield before
+
+
+def two_questions(store: Store) -> None:
+    for name, asked in zip(NAMES, ASKED, strict=True):
+        talk(store, name, *asked)
+
+
+def held_out(built: Built) -> int:
+    """Return the place of the one talk that is held out."""
+    (place,) = [n for n, name in enumerate(NAMES) if side_of(built, name) == "held_out"]
+    return place
+
+
+def test_a_question_is_on_one_side_wherever_in_a_talk_it_is_asked(
+    store: Store, data: DataSettings, template: ChatTemplate
+) -> None:
+    for name, asked in zip(NAMES, ASKED, strict=True):
+        talk(store, name, *asked, "And why?")
+        talk(store, f"{name} alone", asked[1])
+        talk(store, f"{name} again", "Tell me of Tarnby's harbour.", asked[1])
+    built = next_run(store, data, template)
+    sides = [{side_of(built, f"{name}{more}") for more in ("", " alone", " again")} for name in NAMES]
+    assert sorted(map(sorted, sides)) == [["held_out"]] + 11 * [["train"]]
+
+
+def test_who_asks_last_what_is_held_out_is_held_out(store: Store, data: DataSettings, template: ChatTemplate) -> None:
+    for name, asked in zip(NAMES, ASKED, strict=True):
+        talk(store, name, asked[0])
+    held = held_out(next_run(store, data, template))
+    talk(store, "later", "Which river runs through Rome?", ASKED[held][0], "And why?")
+    assert side_of(next_run(store, data, template), "later") == "held_out"
+
+
+def test_what_was_held_out_by_all_that_it_asks_stays_held_out(
+    store: Store, data: DataSettings, template: ChatTemplate, as_before: pytest.MonkeyPatch
+) -> None:
+    two_questions(store)
+    first = next_run(store, data, template)
+    held = held_out(first)
+    as_before.undo()
+    second = next_run(store, data, template)
+    assert {name: side_of(second, name) for name in NAMES} == {name: side_of(first, name) for name in NAMES}
+    talk(store, "last", "Tell me of Tarnby's harbour.", ASKED[held][1])
+    assert side_of(next_run(store, data, template), "last") == "held_out"
+
+
+def test_what_was_held_out_of_a_talk_that_is_gone_is_still_known_by_all_that_it_asked(
+    store: Store, data: DataSettings, template: ChatTemplate, as_before: pytest.MonkeyPatch
+) -> None:
+    two_questions(store)
+    held = held_out(next_run(store, data, template))
+    as_before.undo()
+    store.delete(NAMES[held])
+    talk(store, "the same", *ASKED[held])
+    assert side_of(next_run(store, data, template), "the same") == "held_out"
+
+
+def test_who_was_trained_on_is_left_out_where_a_held_out_talk_asks_the_same_last(
+    store: Store, data: DataSettings, template: ChatTemplate, as_before: pytest.MonkeyPatch
+) -> None:
+    two_questions(store)
+    held = held_out(next_run(store, data, template))
+    talk(store, "alone", ASKED[held][1])
+    assert side_of(next_run(store, data, template), "alone") == "train"
+    as_before.undo()
+    now = next_run(store, data, template)
+    assert (side_of(now, "alone"), side_of(now, NAMES[held])) == ("left_out", "held_out")
+    assert [rule for _, rule in now.rejected] == ["both_sides"]
