@@ -6,6 +6,7 @@ line wins over its `RAPPORT_*` environment variable, which wins over the default
 
 import argparse
 import re
+from collections.abc import Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -44,12 +45,12 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="RAPPORT_", env_ignore_empty=True, extra="ignore")
 
     @classmethod
-    def add_to(cls, parser: argparse.ArgumentParser) -> None:
-        """Give `parser` one `--option` per field; an option that is not given leaves no trace."""
+    def add_to(cls, parser: argparse.ArgumentParser, only: Collection[str] = ()) -> None:
+        """Give `parser` one `--option` per field, or `only` some; an option that is not given leaves no trace."""
         known = {option for action in parser._actions for option in action.option_strings}
         for name, field in cls.model_fields.items():
             option = "--" + name.replace("_", "-")
-            if option in known:
+            if option in known or (only and name not in only):
                 continue
             default = field.get_default(call_default_factory=True)
             text = f"{field.description} (default: {_shown(default)})".replace("%", "%%")

@@ -136,14 +136,14 @@ def _prune(data: DataSettings, args: argparse.Namespace) -> int:
 def _pairs(data: DataSettings, args: argparse.Namespace) -> int:
     from finetune.explain import explained, explanation, look, template_of, token_lines, token_rows
 
-    settings, store = PairSettings.given(args), existing(data, reads=True)
+    settings, store = TrainSettings.given(args), existing(data, reads=True)
     template = template_of(data)
     built = look(store, data, template, settings)
     if args.tokens is not None:
-        found = token_rows(store, built, template, args.tokens)
+        found = token_rows(store, built, template, args.tokens, settings.negative)
         lines = [json.dumps(found, ensure_ascii=False)] if args.json else token_lines(found)
     else:
-        told = explained(built)
+        told = explained(built, settings.negative)
         lines = [json.dumps(told)] if args.json else explanation(told)
     for line in lines:
         print(line)
@@ -260,11 +260,12 @@ def _parser() -> argparse.ArgumentParser:
     pairs = commands.add_parser("pairs", help="say what a run would learn from now; writes nothing")
     view = pairs.add_mutually_exclusive_group(required=True)
     view.add_argument(
-        "--explain", action="store_true", help="the rules with what each took or rejected, splits, weights"
+        "--explain", action="store_true", help="the rules with what each took or rejected, splits, uses, weights"
     )
-    view.add_argument("--tokens", metavar="MESSAGE_ID", help="which tokens of a reply's row carry loss")
+    view.add_argument("--tokens", metavar="MESSAGE_ID", help="what is made of a reply, and which tokens carry loss")
     pairs.add_argument("--json", action="store_true", help="print JSON")
     PairSettings.add_to(pairs)
+    TrainSettings.add_to(pairs, only=["negative"])
     evaluate = commands.add_parser("evaluate", help="measure a version on a file of rated conversations")
     evaluate.add_argument("version", type=int)
     evaluate.add_argument("--data", type=Path, required=True, help="a file that `python -m feedback import` takes")

@@ -1,5 +1,6 @@
 """What a run would learn from the record as it is now: which rule took what, and which tokens carry loss."""
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +12,8 @@ from finetune.base import check_base, ensure_base
 from finetune.dataset import Built, build
 from finetune.model import ChatTemplate, load_template
 from finetune.pairs import RULES, TAKES, TrainingPair
-from finetune.rows import Row, encode, rows
 from finetune.settings import PairSettings
+from finetune.uses import USES, Reading, readings, uses, why_not
 
 
 def template_of(data: DataSettings) -> ChatTemplate:
@@ -33,9 +34,15 @@ def look(store: Store, data: DataSettings, template: ChatTemplate, settings: Pai
     return build(store, data, template, settings, writes=False)
 
 
-def explained(built: Built) -> dict[str, Any]:
-    """Return the table of rules with their counts, the splits in pairs and conversations, and the weights by kind."""
+def explained(built: Built, negative: str) -> dict[str, Any]:
+    """Return the table of rules with their counts, the splits in pairs and conversations, uses, and weights by kind.
+
+    What is made of bad replies is up to the training setting `negative`.
+    """
     sides = vars(built.sides).items()
+    used = Counter(dict.fromkeys(USES, 0))
+    for part in uses(built.sides, negative):
+        used[part.use] += len(part.pairs)
     return {
         "rules": [
             {"rule": rule, "does": "takes" if rule in TAKES else "rejects", "count": built.counts[rule], "what": what}
@@ -49,6 +56,7 @@ def explained(built: Built) -> dict[str, Any]:
             }
             for side, part in sides
         },
+        "uses": dict(used),
         "weights": {kind: of for kind in TAKES if (of := _weights([p for _, part in sides for p in part], kind))},
     }
 
@@ -64,21 +72,23 @@ def explanation(told: dict[str, Any]) -> Iterator[str]:
     for side, of in told["splits"].items():
         told_of = f"{of['good']:,} good, {of['bad']:,} bad; {of['conversations']:,} conversations"
         yield f"{of['good'] + of['bad']:>8,}  {side:19}  {told_of}"
+    yield "Uses:"
+    for use, count in told["uses"].items():
+        yield f"{count:>8,}  {use:19}  {USES[use]}"
     yield "Weights:"
     for kind, of in told["weights"].items():
         yield f"{of['pairs']:>8,}  {kind:19}  {of['mean']:.3f} on average, {of['least']:.3f} to {of['most']:.3f}"
 
 
-def token_rows(store: Store, built: Built, template: ChatTemplate, message_id: str) -> list[dict[str, Any]]:
-    """Return the token rows that a reply is learned in, each token with its text and the weight of its loss (0: none).
+def token_rows(
+    store: Store, built: Built, template: ChatTemplate, message_id: str, negative: str
+) -> list[dict[str, Any]]:
+    """Return the token rows that a reply is read in, and what is made of each, with `why` where nothing is.
 
+    Each token comes with its text, the weight of its own loss (0: none), and whether it is said in a reply of the row.
     Raises NotFound, and BadInput with the rule that rejected the reply.
     """
-    found = [
-        {"split": side, "replies": [_reply(p) for p in row.pairs], "tokens": _tokens(row, template)}
-        for side, part in vars(built.sides).items()
-        for row in _rows_of(part, template, message_id)
-    ]
+    found = [_row(one, template, negative) for one in readings(built.sides, negative, template, message_id)]
     if not found:
         store.message(message_id)
         why = "; ".join(f"{rule}: {RULES[rule]}" for reply, rule in built.rejected if reply == message_id)
@@ -90,28 +100,28 @@ def token_lines(found: list[dict[str, Any]]) -> Iterator[str]:
     """Write what `token_rows` returns, a line a token."""
     for row in found:
         told = ", ".join(f"{r['message_id']} ({r['kind']}, weight {r['weight']:g})" for r in row["replies"])
-        yield f"{row['split']}: {told}"
+        yield f"{row['split']}: {told}: " + (f"not used: {row['why']}" if row["why"] else USES[row["use"]])
+        shared = "whole" if row["use"] == "contrasted" else "."
         for place, token in enumerate(row["tokens"]):
-            loss = f"{token['weight']:+.3f}" if token["weight"] else ""
+            loss = f"{token['weight']:+.3f}" if token["weight"] else shared if token["said"] else ""
             yield f"{place:>6}  {token['id']:>7}  {loss:>7}  {token['text']!r}"
 
 
-def _rows_of(part: list[TrainingPair], template: ChatTemplate, message_id: str) -> list[Row]:
-    talk = {p.conversation_id for p in part if p.message_id == message_id}
-    made = rows([p for p in part if p.conversation_id in talk], template)
-    return [row for row in made if any(p.message_id == message_id for p in row.pairs)]
+def _row(one: Reading, template: ChatTemplate, negative: str) -> dict[str, Any]:
+    return {
+        "split": one.side,
+        "use": one.use,
+        "why": why_not(one.pairs[0], one.side, negative) if one.use == "not_used" else "",
+        "replies": [_reply(pair) for pair in one.pairs],
+        "tokens": [
+            {"id": token, "text": template.tokenizer.decode([token]), "weight": own, "said": said}
+            for token, own, said in zip(one.ids, one.own, one.said, strict=True)
+        ],
+    }
 
 
 def _reply(pair: TrainingPair) -> dict[str, Any]:
     return {"message_id": pair.message_id, "kind": pair.kind, "weight": pair.weight if pair.good else -pair.weight}
-
-
-def _tokens(row: Row, template: ChatTemplate) -> list[dict[str, Any]]:
-    encoded = encode(row, template)
-    return [
-        {"id": token, "text": template.tokenizer.decode([token]), "weight": weight}
-        for token, weight in zip(encoded.ids, encoded.weights, strict=True)
-    ]
 
 
 def _weights(pairs: list[TrainingPair], kind: str) -> dict[str, float]:

@@ -1,0 +1,93 @@
+"""What a run makes of each pair of its dataset, asked of the functions that training asks."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from finetune.batches import PairRows
+from finetune.dataset import Sides
+from finetune.descent import PUSHES
+from finetune.model import IGNORED, ChatTemplate, Encoded
+from finetune.pairs import TrainingPair
+from finetune.thumbs import FEWEST, Thumbs, apart, are_contrasted
+
+USES = {
+    "copied": "made likelier, token by token",
+    "pushed": "made less likely, token by token",
+    "contrasted": "contrasted as a whole, liked replies with disliked ones",
+    "steers": "not trained on: it only steers the run",
+    "held_out": "not trained on: it is held out",
+    "not_used": "not used",
+}
+
+
+@dataclass(frozen=True)
+class Used:
+    """Pairs of a side of which the same is made, one of USES."""
+
+    side: str
+    use: str
+    pairs: list[TrainingPair]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A token row as it is read, and which replies it holds.
+
+    `own` (tokens,) is the weight of each token's own loss, 0 where it has none; `said` tells which tokens are of the
+    replies. Contrasted replies have a loss as wholes, and none token by token.
+    """
+
+    side: str
+    use: str
+    pairs: tuple[TrainingPair, ...]
+    ids: list[int]
+    own: list[float]
+    said: list[bool]
+
+
+def uses(sides: Sides, negative: str) -> list[Used]:
+    """Divide a dataset as training does with a setting of `negative`; parts may be empty."""
+    contrasted = are_contrasted(sides.train, negative)
+    (rated, copied), (judged, steering) = (apart(p) if contrasted else ([], p) for p in (sides.train, sides.validation))
+    ranked = len({pair.good for pair in judged}) == 2  # thumbs of one sign are ranked against nothing
+    return [
+        Used("train", "copied", [p for p in copied if p.good]),
+        Used("train", "pushed" if negative in PUSHES else "not_used", [p for p in copied if not p.good]),
+        Used("train", "contrasted", rated),
+        Used("validation", "steers", [p for p in steering if p.good]),
+        Used("validation", "steers" if ranked else "not_used", judged),
+        Used("validation", "not_used", [p for p in steering if not p.good]),
+        Used("held_out", "held_out", sides.held_out),
+    ]
+
+
+def readings(sides: Sides, negative: str, template: ChatTemplate, message_id: str) -> Iterator[Reading]:
+    """Yield the rows that a reply is read in, its prompt as it was served. Raises TemplateRefuses."""
+    for part in uses(sides, negative):
+        if part.use in ("copied", "pushed"):
+            talk = {p.conversation_id for p in part.pairs if p.message_id == message_id}
+            read = PairRows([p for p in part.pairs if p.conversation_id in talk], template)
+            rows = [(row.pairs, read.read(n)) for n, row in enumerate(read.rows)]
+        else:
+            alone = [p for p in part.pairs if p.message_id == message_id]
+            rows = [((pair,), row) for pair, row in zip(alone, Thumbs(alone, template).rows, strict=True)]
+        for held, row in rows:
+            if any(pair.message_id == message_id for pair in held):
+                yield _reading(part, held, row)
+
+
+def why_not(pair: TrainingPair, side: str, negative: str) -> str:
+    """Say why nothing is made of a pair that is not used."""
+    if side == "validation":
+        return "good replies steer a run, and contrasted ones of which there are both kinds"
+    if pair.kind == "corrected":
+        return "what was corrected is made less likely only with --negative unlikelihood or cringe"
+    if negative == "auto":
+        return f"replies are contrasted once {FEWEST} liked and {FEWEST} disliked ones are trained on"
+    return "it has nothing liked to be contrasted with" if negative == "reward" else "--negative off leaves it out"
+
+
+def _reading(part: Used, pairs: tuple[TrainingPair, ...], row: Encoded) -> Reading:
+    learns = part.use in ("copied", "pushed")
+    own = [w if learns and label != IGNORED else 0.0 for w, label in zip(row.weights, row.labels, strict=True)]
+    return Reading(part.side, part.use, pairs, row.ids, own, [bool(weight) for weight in row.weights])
