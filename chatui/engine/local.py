@@ -207,7 +207,8 @@ class LocalEngine:
             if fitted.network
             else SoloLane(loaded.model, shape_of(loaded.model), loaded.template.end_ids, self._loop.room)
         )
-        return Served(loaded.template, lane, fitted, size, loaded.drop)
+        # Nothing here may hold `loaded`: beside packed weights its model would stay in memory, uncounted.
+        return Served(loaded.template, lane, fitted, size, lambda: None)
 
     def _on_shared(self, number: int) -> Served:
         """Load a version as an adapter on the base that is there; between two steps, since those use the same model."""

@@ -1,5 +1,6 @@
 import random
 import threading
+import weakref
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -130,6 +131,26 @@ def test_a_version_that_cannot_load_leaves_what_served(models: dict[int, Path]) 
         engine.serve({1: 1.0})
     assert engine.state().versions == (0,)
     assert engine.begin(HELLO, GREEDY).version == 0
+
+
+@pytest.mark.parametrize("form", ["bfloat16", "int8"])
+def test_of_a_version_whose_weights_were_packed_nothing_else_stays_in_memory(
+    form: str, models: dict[int, Path]
+) -> None:
+    loads = []
+
+    def load(number: int, onto=None):
+        loaded = loaded_from(models[number])
+        loads.extend(weakref.ref(held) for held in (loaded, loaded.model))
+        return loaded
+
+    engine = LocalEngine(load, form=form)
+    engine.serve({0: 1.0})
+    engine.serve({0: 0.5, 1: 0.5})
+    assert engine._served[0].lane.network.form == form
+    assert [held() for held in loads] == [None] * 4
+    assert written(engine, stay_with=0)
+    engine.close()
 
 
 def test_a_version_of_broken_weights_leaves_what_served(engine: LocalEngine, models: dict[int, Path]) -> None:
