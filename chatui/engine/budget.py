@@ -1,10 +1,10 @@
 """How much memory the engine may take: by a setting, else so much that a training run beside it has enough."""
 
-import os
 from typing import Any
 
 import torch
 
+from chatui.engine.free import free
 from chatui.engine.protocol import EngineError
 
 _LEAST = 64 * 2**20  # bytes of keys and values without which hardly a reply can be written
@@ -39,13 +39,3 @@ class Budget:
                 "allow it that."
             )
         return self._limit - weights
-
-
-def free(device: Any) -> int:
-    """Return the bytes that are free on a device now."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    try:
-        return os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    except (ValueError, OSError, AttributeError):  # a system that does not tell
-        return 8 * 2**30

@@ -4,6 +4,7 @@ All replies of a version are computed in one batch, each step a token of every o
 and tried beside the others before it is routed to, and dropped when its last reply has ended.
 """
 
+import logging
 import random
 import threading
 import time
@@ -29,8 +30,13 @@ from chatui.engine.stopping import cut
 from chatui.engine.text import Growing
 from chatui.needs import LoadedVersion, LoadVersion, Template
 
+log = logging.getLogger("rapport.engine")
 _CHECK_S = 30.0  # a token that takes longer does not come
 _STOP_S = 0.025  # what is computed after a stop string, before its reader has seen it, is computed for nothing
+_SHARES = (
+    "There is no memory for a second copy of the model (%.2f GiB): versions are served as adapters on one base, more "
+    "slowly. More memory, a larger --engine-memory or a smaller model ends that at the next start."
+)
 _HELLO = [("user", "Hello")]
 
 
@@ -200,6 +206,7 @@ class LocalEngine:
         weights = size + sum(one.bytes for one in beside)
         if not beside and not self._budget.holds_two(size, loaded.device):
             del loaded, fitted
+            log.warning(_SHARES, size / 2**30)
             return self._on_shared(number)
         self._loop.memory = self._budget.caches(weights, loaded.device)
         lane: Lane = (

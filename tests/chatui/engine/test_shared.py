@@ -34,7 +34,7 @@ def engine_on(tiny: Path, versions: dict[int, Path], **settings) -> LocalEngine:
     return LocalEngine(load, form="float32", **settings)
 
 
-def test_adapters_on_one_base_write_what_merged_versions_write(tiny, versions, monkeypatch) -> None:
+def test_adapters_on_one_base_write_what_merged_versions_write(tiny, versions, monkeypatch, caplog) -> None:
     merged = engine_on(tiny, versions)
     merged.serve({0: 0.25, 1: 0.25, 2: 0.5})
     texts = {n: written(merged, stay_with=n) for n in (0, 1, 2)}
@@ -42,6 +42,7 @@ def test_adapters_on_one_base_write_what_merged_versions_write(tiny, versions, m
     monkeypatch.setattr(Budget, "holds_two", lambda *_: False)
     shared = engine_on(tiny, versions)
     shared.serve({1: 1.0})
+    assert "no memory for a second copy of the model" in caplog.text
     assert written(shared) == texts[1]
     shared.serve({0: 0.25, 1: 0.25, 2: 0.5})
     begun = {n: iter(shared.begin(HELLO, GREEDY, stay_with=n)) for n in (0, 1, 2)}
