@@ -37,6 +37,7 @@ _SHARES = (
     "There is no memory for a second copy of the model (%.2f GiB): versions are served as adapters on one base, more "
     "slowly. More memory, a larger --engine-memory or a smaller model ends that at the next start."
 )
+_BASE = "base"  # who holds the weights that all versions share
 _HELLO = [("user", "Hello")]
 
 
@@ -47,7 +48,6 @@ class Served:
     template: Template
     lane: Lane
     fitted: Fitted
-    bytes: int
     drop: Callable[[], None]
 
 
@@ -94,13 +94,11 @@ class LocalEngine:
         try:
             for number in shares:
                 if number not in self._served:
-                    made[number] = self._make(number, [*self._served.values(), *made.values()])
+                    made[number] = self._make(number)
         except EngineError as error:
             for one in made.values():
-                self._loop.retire(one.lane, one.drop)
-            if self._shares:
-                self._share_memory()  # what was loaded took of it
-            else:
+                self._retire(one)
+            if not self._shares:
                 self.announce("failed", str(error))
             raise
         with self._lock:
@@ -109,12 +107,26 @@ class LocalEngine:
             self._shares, self._state = dict(shares), EngineState("ready", "", tuple(shares))
         for number, one in former.items():
             if number not in shares:
-                self._loop.retire(one.lane, one.drop)
+                self._retire(one)
+
+    def _retire(self, one: Served) -> None:
+        """Let a version end its replies, and only then count its weights no more."""
+
+        def let_go() -> None:
+            self._budget.let_go(one.lane)
+            self._share_memory()
+            one.drop()
+
+        self._loop.retire(one.lane, let_go)
+
+    def _hold(self, who: object, size: int, device: Any) -> None:
+        """Count weights, and let caches have what all of them leave. Raises EngineError where that is too little."""
+        self._budget.hold(who, size, device)
         self._share_memory()
 
     def _share_memory(self) -> None:
-        """Give caches what the weights that serve leave."""
-        self._loop.memory = self._budget.caches(sum(one.bytes for one in self._served.values()))
+        with self._lock:  # so that of two at once the later has the last word
+            self._loop.memory = self._budget.caches()
 
     def share_cores(self, beside: bool) -> None:
         """Compute with half of the threads while something else computes on this machine, else with all of them.
@@ -184,9 +196,9 @@ class LocalEngine:
 
     # --- making a version ready
 
-    def _make(self, number: int, beside: Sequence[Served]) -> Served:
+    def _make(self, number: int) -> Served:
         try:
-            one = self._on_shared(number) if self._shared else self._of_its_own(number, beside)
+            one = self._on_shared(number) if self._shared else self._of_its_own(number)
             self._loop.open(one.lane)
         # A version can fail to load in any way its files can be broken; what serves must stay as it was.
         except Exception as error:
@@ -194,39 +206,50 @@ class LocalEngine:
         try:
             self._try(number, one.template, one.lane)
         except EngineError as error:
-            self._loop.retire(one.lane, one.drop)
+            self._retire(one)
             raise EngineError(f"Version {number} cannot serve: {error}") from error
         return one
 
-    def _of_its_own(self, number: int, beside: Sequence[Served]) -> Served:
+    def _of_its_own(self, number: int) -> Served:
         """Load a version with weights of its own; where those do not fit twice, begin to share the base."""
         loaded = self._load(number)
         fitted = fit(loaded, self._form)
         size = fitted.network.bytes if fitted.network else _size(loaded.model)
-        weights = size + sum(one.bytes for one in beside)
-        if not beside and not self._budget.holds_two(size, loaded.device):
+        if self._budget.holds_none() and not self._budget.holds_two(size, loaded.device):
             del loaded, fitted
             log.warning(_SHARES, size / 2**30)
             return self._on_shared(number)
-        self._loop.memory = self._budget.caches(weights, loaded.device)
         lane: Lane = (
             BatchLane(fitted.network, loaded.template.end_ids, self._loop.room)
             if fitted.network
             else SoloLane(loaded.model, shape_of(loaded.model), loaded.template.end_ids, self._loop.room)
         )
+        self._hold(lane, size, loaded.device)
         # Nothing here may hold `loaded`: beside packed weights its model would stay in memory, uncounted.
-        return Served(loaded.template, lane, fitted, size, lambda: None)
+        return Served(loaded.template, lane, fitted, lambda: None)
 
     def _on_shared(self, number: int) -> Served:
-        """Load a version as an adapter on the base that is there; between two steps, since those use the same model."""
-        shared = self._shared or self._load(0)
-        self._shared = shared
-        loaded: LoadedVersion = self._loop.call(lambda: self._load(number, shared)) if number else shared
+        """Load a version as an adapter on the base that is there, or begin with the base."""
+        if self._shared is None:
+            base = self._load(0)
+            self._hold(_BASE, _size(base.model), base.device)
+            self._shared = base
+        loaded, size = self._loop.call(lambda: self._attached(number)) if number else (self._shared, 0)
         network = Stock(loaded.model, loaded.activate)
-        size = 0 if self._served else network.bytes
-        self._loop.memory = self._budget.caches(network.bytes, loaded.device)
         lane = BatchLane(network, loaded.template.end_ids, self._loop.room)
-        return Served(loaded.template, lane, Fitted(network, 0.0), size, loaded.drop)
+        try:
+            self._hold(lane, size, loaded.device)
+        except EngineError:
+            self._loop.call(loaded.drop)
+            raise
+        return Served(loaded.template, lane, Fitted(network, 0.0), loaded.drop)
+
+    def _attached(self, number: int) -> tuple[LoadedVersion, int]:
+        """Put a version's adapter on the base, between two steps, since those use the model; tell its bytes."""
+        assert self._shared is not None, "no base to put an adapter on"
+        before = _size(self._shared.model)
+        loaded = self._load(number, self._shared)
+        return loaded, _size(loaded.model) - before
 
     def _try(self, number: int, template: Template, lane: Lane) -> None:
         """Let a lane say one token, ahead of the line. Raises EngineError."""

@@ -136,5 +136,5 @@ def test_a_version_that_is_refused_takes_nothing_from_those_that_serve(models: d
     engine._try = refused
     with pytest.raises(EngineError, match="Version 1 cannot serve: it says nothing"):
         engine.serve({1: 1.0})
-    assert engine._loop.memory == before
+    wait_for(lambda: engine._loop.memory == before)
     engine.close()

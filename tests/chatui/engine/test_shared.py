@@ -27,6 +27,9 @@ def versions(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[int, 
     return {number: folder / str(number) for number in (1, 2, 3, 4)}
 
 
+LEAST = 64 * 2**20  # bytes of caches without which nothing is served
+
+
 def engine_on(tiny: Path, versions: dict[int, Path], **settings) -> LocalEngine:
     def load(number: int, onto=None):
         return attach_version(onto, versions[number]) if onto and number else load_version(tiny, versions.get(number))
@@ -88,6 +91,43 @@ def test_a_limit_that_no_model_fits_is_one_sentence(tiny, versions) -> None:
     with pytest.raises(EngineError, match=r"--engine-memory 0.03 is too little: the model needs 0.06 GiB"):
         engine.serve({0: 1.0})
     assert engine.state().phase == "failed"
+    engine.close()
+
+
+def test_the_limit_counts_the_shared_base_whoever_serves(tiny, versions) -> None:
+    """As one copy fits and a second does not, the base takes its share whichever version came first and left first."""
+    size = Stock(loaded_from(tiny).model).bytes
+    limit = LEAST + int(1.5 * size)
+    engine = engine_on(tiny, versions, memory_gb=limit / 2**30)
+    for shares in ({0: 1.0}, {1: 1.0}, {2: 0.5, 3: 0.5}, {0: 1.0}):
+        engine.serve(shares)
+        wait_for(lambda: len(engine._loop._lanes) == len(engine._served))
+        assert engine._shared and text_of(engine.begin(HELLO, GREEDY))
+        adapters = engine._loop.call(lambda: Stock(engine._shared.model).bytes) - size
+        wait_for(lambda adapters=adapters: engine._loop.memory == limit - size - adapters)
+    engine.close()
+
+
+def test_an_engine_that_starts_within_an_ab_test_counts_the_base_once(tiny, versions) -> None:
+    size = Stock(loaded_from(tiny).model).bytes
+    engine = engine_on(tiny, versions, memory_gb=(LEAST + 1.5 * size) / 2**30)
+    engine.serve({1: 0.5, 2: 0.5})
+    assert LEAST <= engine._loop.memory < LEAST + 0.5 * size
+    assert written(engine, stay_with=1) != written(engine, stay_with=2)
+    engine.close()
+
+
+def test_an_adapter_that_the_limit_has_no_room_for_leaves_what_served(tiny, versions) -> None:
+    size = Stock(loaded_from(tiny).model).bytes
+    engine = engine_on(tiny, versions, memory_gb=(LEAST + size + 1000) / 2**30)
+    engine.serve({0: 1.0})
+    before = written(engine)
+    with pytest.raises(EngineError, match="Version 1 cannot serve: --engine-memory .* is too little"):
+        engine.serve({1: 1.0})
+    assert engine._loop.memory == LEAST + 1000
+    assert engine.state().versions == (0,)
+    assert Stock(engine._shared.model).bytes == size
+    assert written(engine) == before
     engine.close()
 
 
