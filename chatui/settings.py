@@ -52,7 +52,8 @@ class ChatSettings(Settings):
     engine_memory: float = Field(
         0,
         ge=0,
-        description="GiB for the model's weights and caches; 0: caches have half of a GPU's free memory, or a quarter",
+        description="GiB for the model's weights and caches; 0: caches have half of what a second copy leaves free on "
+        "a GPU, a quarter on a CPU",
     )
     weights: Literal["auto", "float32", "bfloat16", "int8", "int4"] = Field(
         "auto", description="form of the weights on a CPU; auto: the fastest that says the same, as tried at the start"

@@ -7,7 +7,8 @@ from chatui.engine.free import free
 from chatui.engine.protocol import EngineError
 
 _LEAST = 64 * 2**20  # bytes of keys and values without which hardly a reply can be written
-_LOADING = 2.5  # a version takes so many times its size while it is loaded and packed
+_LOADING_GPU, _LOADING_CPU = 1.2, 2.5  # a version takes so many times its size while it is loaded and packed
+_PART_GPU, _PART_CPU = 2, 4  # without a limit caches have one of so many parts of what is free
 
 
 class Budget:
@@ -16,33 +17,51 @@ class Budget:
     def __init__(self, memory_gb: float):
         """Allow so many GiB for both together, 0 for no limit but the share."""
         self._limit = int(memory_gb * 2**30) or None
-        self._share: int | None = None  # caches' bytes, decided once where there is no limit
+        self._share = self._beside = 0  # without a limit: caches' bytes, and those of weights they were decided beside
         self._held: dict[object, int] = {}  # bytes of weights by whoever holds them
         self._lock = threading.Lock()
+
+    @property
+    def limited(self) -> bool:
+        """Whether there is a limit, to be kept at any time."""
+        return self._limit is not None
+
+    @property
+    def largest(self) -> int:
+        """Bytes of the largest weights that are held, 0 for none: so many the next version's may be."""
+        with self._lock:
+            return max(self._held.values(), default=0)
 
     def holds_two(self, size: int, device: Any) -> bool:
         """Tell whether a second copy of weights of this size fits beside the first, with room for replies."""
         if self._limit:
             return 2 * size + _LEAST <= self._limit
-        return free(device) > (1.2 if device.type == "cuda" else _LOADING) * size + _LEAST
+        return free(device) > _loading(size, device) + _LEAST
 
-    def holds_none(self) -> bool:
-        """Tell whether no weights are held."""
-        return not self._held
-
-    def hold(self, who: object, size: int, device: Any) -> None:
-        """Count weights until `let_go`. Raises EngineError, and counts nothing, where they leave caches too little."""
+    def fits(self, size: int) -> bool:
+        """Tell whether so many bytes of weights fit beside those that are held."""
         with self._lock:
-            weights = sum(self._held.values()) - self._held.get(who, 0) + size
-            if self._limit and self._limit - weights < _LEAST:
-                needed = (weights + _LEAST) / 2**30
+            return self._lacks(sum(self._held.values()) + size) is None
+
+    def hold(self, who: object, size: int, device: Any, alone: bool = False, instead: object = None) -> None:
+        """Count weights until `let_go`, in place of those that `instead` holds.
+
+        Of the first weights `alone` says that no second copy will ever be loaded beside them. Raises EngineError, and
+        counts nothing, where a limit leaves caches too little.
+        """
+        with self._lock:
+            others = {other: held for other, held in self._held.items() if other not in (who, instead)}
+            weights = sum(others.values()) + size
+            needed = self._lacks(weights)
+            if needed:
                 raise EngineError(
-                    f"--engine-memory {self._limit / 2**30:g} is too little: the model needs {needed:.2f} GiB and "
+                    f"--engine-memory {(self._limit or 0) / 2**30:g} is too little: "
+                    f"{'the versions in memory need' if others else 'the model needs'} {needed / 2**30:.2f} GiB and "
                     "more; allow it that."
                 )
-            if self._share is None:
-                self._share = max(_LEAST, free(device) // (2 if device.type == "cuda" else 4))
-            self._held[who] = size
+            if not self._beside:
+                self._decide(size, device, alone)
+            self._held = others | {who: size}
 
     def let_go(self, who: object) -> None:
         """Count what somebody held no more."""
@@ -52,4 +71,21 @@ class Budget:
     def caches(self) -> int:
         """Return the bytes that are left for keys and values beside the weights that are held."""
         with self._lock:
-            return self._limit - sum(self._held.values()) if self._limit else self._share or _LEAST
+            weights = sum(self._held.values())
+            if self._limit:
+                return self._limit - weights
+            return max(_LEAST, self._share - max(0, weights - self._beside))
+
+    def _lacks(self, weights: int) -> int | None:
+        """Return how many bytes a limit would have to have for weights, None where it has them."""
+        needed = weights + _LEAST
+        return needed if self._limit and needed > self._limit else None
+
+    def _decide(self, size: int, device: Any, alone: bool) -> None:
+        """Decide the share, so that a second copy finds room at any time, however full the caches are."""
+        second, parts = 0 if alone else _loading(size, device), _PART_GPU if device.type == "cuda" else _PART_CPU
+        self._share, self._beside = (free(device) - second) // parts, size if alone else 2 * size
+
+
+def _loading(size: int, device: Any) -> int:
+    return int((_LOADING_GPU if device.type == "cuda" else _LOADING_CPU) * size)

@@ -37,7 +37,8 @@ _SHARES = (
     "There is no memory for a second copy of the model (%.2f GiB): versions are served as adapters on one base, more "
     "slowly. More memory, a larger --engine-memory or a smaller model ends that at the next start."
 )
-_BASE = "base"  # who holds the weights that all versions share
+_BASE, _COMING = "base", "coming"  # who holds the weights that all versions share, those that are about to be loaded
+_DRAIN_S, _LOOK_S = 30.0, 0.05  # how long replies that hold the memory of a version to come are waited for
 _HELLO = [("user", "Hello")]
 
 
@@ -65,8 +66,9 @@ class LocalEngine:
     ):
         """`load` makes a version ready. At most `max_streams` replies are computed at once, `max_waiting` more wait.
 
-        `memory_gb` bounds weights and caches together; 0 gives caches half of a GPU's free memory or a quarter of a
-        CPU's. `form` is that of the weights on a CPU, auto the fastest that passes the exam.
+        `memory_gb` bounds weights and caches together; 0 gives caches half of what a second copy of the model would
+        leave free on a GPU, a quarter on a CPU. `form` is that of the weights on a CPU, auto the fastest that passes
+        the exam.
         """
         self._load, self._form, self._dice = load, form, dice or random.Random()
         self._budget, self._loop = Budget(memory_gb), Loop(max_streams, max_waiting)
@@ -74,6 +76,7 @@ class LocalEngine:
         self._lock = threading.Lock()
         self._served: dict[int, Served] = {}
         self._shares: dict[int, float] = {}
+        self._leaving: set[Lane] = set()  # lanes of versions that serve no more and still end their replies
         self._shared: LoadedVersion | None = None  # the base that all versions share where two copies do not fit
         self._state = EngineState("loading", "The model is loading.")
 
@@ -113,15 +116,25 @@ class LocalEngine:
         """Let a version end its replies, and only then count its weights no more."""
 
         def let_go() -> None:
-            self._budget.let_go(one.lane)
-            self._share_memory()
+            self._leaving.discard(one.lane)
+            self._let_go(one.lane)
             one.drop()
 
+        self._leaving.add(one.lane)
         self._loop.retire(one.lane, let_go)
 
-    def _hold(self, who: object, size: int, device: Any) -> None:
-        """Count weights, and let caches have what all of them leave. Raises EngineError where that is too little."""
-        self._budget.hold(who, size, device)
+    def _hold(self, who: object, size: int, device: Any, alone: bool = False, instead: object = None) -> None:
+        """Count weights, and shrink caches to what all of them leave; see `Budget.hold`. Raises EngineError."""
+        self._budget.hold(who, size, device, alone, instead)
+        self._share_memory()
+        self._spared()
+
+    def _spared(self) -> bool:
+        """Drop what is only kept while caches take more than they may; say whether that was enough."""
+        return bool(self._loop.call(lambda: self._loop.room(0)))
+
+    def _let_go(self, who: object) -> None:
+        self._budget.let_go(who)
         self._share_memory()
 
     def _share_memory(self) -> None:
@@ -212,27 +225,48 @@ class LocalEngine:
 
     def _of_its_own(self, number: int) -> Served:
         """Load a version with weights of its own; where those do not fit twice, begin to share the base."""
-        loaded = self._load(number)
-        fitted = fit(loaded, self._form)
-        size = fitted.network.bytes if fitted.network else _size(loaded.model)
-        if self._budget.holds_none() and not self._budget.holds_two(size, loaded.device):
-            del loaded, fitted
-            log.warning(_SHARES, size / 2**30)
-            return self._on_shared(number)
-        lane: Lane = (
-            BatchLane(fitted.network, loaded.template.end_ids, self._loop.room)
-            if fitted.network
-            else SoloLane(loaded.model, shape_of(loaded.model), loaded.template.end_ids, self._loop.room)
-        )
-        self._hold(lane, size, loaded.device)
+        first = not self._budget.largest
+        if not first:
+            self._clear(self._budget.largest)
+        try:
+            loaded = self._load(number)
+            fitted = fit(loaded, self._form)
+            size = fitted.network.bytes if fitted.network else _size(loaded.model)
+            if first and not self._budget.holds_two(size, loaded.device):
+                del loaded, fitted
+                log.warning(_SHARES, size / 2**30)
+                return self._on_shared(number)
+            lane: Lane = (
+                BatchLane(fitted.network, loaded.template.end_ids, self._loop.room)
+                if fitted.network
+                else SoloLane(loaded.model, shape_of(loaded.model), loaded.template.end_ids, self._loop.room)
+            )
+            self._hold(lane, size, loaded.device, instead=_COMING)
+        finally:
+            self._let_go(_COMING)
         # Nothing here may hold `loaded`: beside packed weights its model would stay in memory, uncounted.
         return Served(loaded.template, lane, fitted, lambda: None)
+
+    def _clear(self, size: int) -> None:
+        """Free the memory of a version before it is loaded: what is only kept, then what ends within a while."""
+        until = time.monotonic() + _DRAIN_S
+        while self._leaving and not self._budget.fits(size) and time.monotonic() < until:
+            time.sleep(_LOOK_S)
+        self._hold(_COMING, size, None)
+        while self._budget.limited and not self._spared():
+            if time.monotonic() >= until:
+                self._let_go(_COMING)
+                raise EngineError(
+                    "replies that are being written hold the memory that it needs; it is tried again. Allow "
+                    "--engine-memory more if that goes on."
+                )
+            time.sleep(_LOOK_S)
 
     def _on_shared(self, number: int) -> Served:
         """Load a version as an adapter on the base that is there, or begin with the base."""
         if self._shared is None:
             base = self._load(0)
-            self._hold(_BASE, _size(base.model), base.device)
+            self._hold(_BASE, _size(base.model), base.device, alone=True)
             self._shared = base
         loaded, size = self._loop.call(lambda: self._attached(number)) if number else (self._shared, 0)
         network = Stock(loaded.model, loaded.activate)
