@@ -6,7 +6,6 @@ something else altogether, does not serve.
 
 import logging
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import torch
 
@@ -23,34 +22,30 @@ _MOST_APART = 0.25  # nats between the losses of a token; rounding moves them by
 _PACK_UP_TO = 2_000_000_000  # parameters; a pack stands beside the weights in bfloat16, and takes half as much again
 
 
-@dataclass(frozen=True)
-class Fitted:
-    """How a version is computed, and what that costs in nats a token; without a network it is computed one by one."""
+def fit(loaded: LoadedVersion, form: str = "auto", shared: bool = False) -> Network | None:
+    """Return the fastest way to compute a version, None where that is reply by reply with the model's own code.
 
-    network: Network | None
-    rise: float
-
-
-def fit(loaded: LoadedVersion, form: str = "auto") -> Fitted:
-    """Return the fastest way that passes the exam; unless `form` is auto, only it and the model's own are tried."""
+    `form` is how its weights are kept on a CPU; unless it is auto, only it and the model's own are tried. A `shared`
+    model, that others put adapters on, is computed as it is.
+    """
     exam = Exam(loaded)
-    for make in _ways(loaded, form):
+    for make in _ways(loaded, form, shared):
         try:
             network = make()
             marks = exam.marks(network)
         # A stranger's model or this build's kernels may fail in any way; the next way is tried, and the last is plain.
         except Exception as error:  # noqa: BLE001
-            log.info("A way to compute the model failed: %s", error)
+            log.warning("A way to compute the model failed (%s); another one is taken.", error)
             continue
         if marks.rise <= MOST_RISE and marks.apart <= _MOST_APART:
-            return Fitted(network, marks.rise)
-        log.info("Computed as %s the model is not the same (%s); another way is taken.", network.form, marks)
-    return Fitted(None, 0.0)
+            return network
+        log.warning("Computed as %s the model is not the same (%s); another way is taken.", network.form, marks)
+    return None
 
 
-def _ways(loaded: LoadedVersion, form: str) -> Iterator[Callable[[], Network]]:
+def _ways(loaded: LoadedVersion, form: str, shared: bool = False) -> Iterator[Callable[[], Network]]:
     model = loaded.model
-    if fits(model):
+    if fits(model) and not shared:
         for name in _forms(loaded, form):
             if loaded.device.type == "cuda" and recordable(model):
                 yield lambda name=name: graphed(Decoder(model, name, loaded.low_rank))  # type: ignore[misc]

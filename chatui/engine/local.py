@@ -17,7 +17,8 @@ import torch
 
 from chatui.engine.apart import apart
 from chatui.engine.budget import Budget
-from chatui.engine.fitting import Fitted, fit
+from chatui.engine.exam import Network
+from chatui.engine.fitting import fit
 from chatui.engine.lane import BatchLane, Lane
 from chatui.engine.loop import Loop
 from chatui.engine.prompts import fit_prompt
@@ -35,7 +36,8 @@ _CHECK_S = 30.0  # a token that takes longer does not come
 _STOP_S = 0.025  # what is computed after a stop string, before its reader has seen it, is computed for nothing
 _SHARES = (
     "There is no memory for a second copy of the model (%.2f GiB): versions are served as adapters on one base, more "
-    "slowly. More memory, a larger --engine-memory or a smaller model ends that at the next start."
+    "slowly, and computed as they were loaded: --weights %s is not taken. More memory, a larger --engine-memory or a "
+    "smaller model ends that at the next start."
 )
 _BASE, _COMING = "base", "coming"  # who holds the weights that all versions share, those that are about to be loaded
 _DRAIN_S, _LOOK_S = 30.0, 0.05  # how long replies that hold the memory of a version to come are waited for
@@ -48,7 +50,6 @@ class Served:
 
     template: Template
     lane: Lane
-    fitted: Fitted
     drop: Callable[[], None]
 
 
@@ -78,6 +79,7 @@ class LocalEngine:
         self._shares: dict[int, float] = {}
         self._leaving: set[Lane] = set()  # lanes of versions that serve no more and still end their replies
         self._shared: LoadedVersion | None = None  # the base that all versions share where two copies do not fit
+        self._batches = True  # whether what shares it is computed in batches
         self._state = EngineState("loading", "The model is loading.")
 
     def state(self) -> EngineState:
@@ -230,22 +232,18 @@ class LocalEngine:
             self._clear(self._budget.largest)
         try:
             loaded = self._load(number)
-            fitted = fit(loaded, self._form)
-            size = fitted.network.bytes if fitted.network else _size(loaded.model)
+            network = fit(loaded, self._form)
+            size = network.bytes if network else _size(loaded.model)
             if first and not self._budget.holds_two(size, loaded.device):
-                del loaded, fitted
-                log.warning(_SHARES, size / 2**30)
+                del loaded, network
+                log.warning(_SHARES, size / 2**30, self._form)
                 return self._on_shared(number)
-            lane: Lane = (
-                BatchLane(fitted.network, loaded.template.end_ids, self._loop.room)
-                if fitted.network
-                else SoloLane(loaded.model, shape_of(loaded.model), loaded.template.end_ids, self._loop.room)
-            )
+            lane = self._lane(loaded, network)
             self._hold(lane, size, loaded.device, instead=_COMING)
         finally:
             self._let_go(_COMING)
-        # Nothing here may hold `loaded`: beside packed weights its model would stay in memory, uncounted.
-        return Served(loaded.template, lane, fitted, lambda: None)
+        # Its own `drop` does nothing and holds its model: beside packed weights that would stay in memory, uncounted.
+        return Served(loaded.template, lane, lambda: None)
 
     def _clear(self, size: int) -> None:
         """Free the memory of a version before it is loaded: what is only kept, then what ends within a while."""
@@ -266,17 +264,17 @@ class LocalEngine:
         """Load a version as an adapter on the base that is there, or begin with the base."""
         if self._shared is None:
             base = self._load(0)
+            batches = fit(base, shared=True) is not None  # as adapters change layers only, it holds for all versions
             self._hold(_BASE, _size(base.model), base.device, alone=True)
-            self._shared = base
+            self._shared, self._batches = base, batches
         loaded, size = self._loop.call(lambda: self._attached(number)) if number else (self._shared, 0)
-        network = Stock(loaded.model, loaded.activate)
-        lane = BatchLane(network, loaded.template.end_ids, self._loop.room)
+        lane = self._lane(loaded, Stock(loaded.model, loaded.activate) if self._batches else None)
         try:
             self._hold(lane, size, loaded.device)
         except EngineError:
             self._loop.call(loaded.drop)
             raise
-        return Served(loaded.template, lane, Fitted(network, 0.0), loaded.drop)
+        return Served(loaded.template, lane, loaded.drop)
 
     def _attached(self, number: int) -> tuple[LoadedVersion, int]:
         """Put a version's adapter on the base, between two steps, since those use the model; tell its bytes."""
@@ -284,6 +282,13 @@ class LocalEngine:
         before = _size(self._shared.model)
         loaded = self._load(number, self._shared)
         return loaded, _size(loaded.model) - before
+
+    def _lane(self, loaded: LoadedVersion, network: Network | None) -> Lane:
+        """Compute a version's replies in batches, or one by one where no network does it."""
+        ends, room = loaded.template.end_ids, self._loop.room
+        if network:
+            return BatchLane(network, ends, room)
+        return SoloLane(loaded.model, shape_of(loaded.model), ends, room, loaded.activate)
 
     def _try(self, number: int, template: Template, lane: Lane) -> None:
         """Let a lane say one token, ahead of the line. Raises EngineError."""

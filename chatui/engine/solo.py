@@ -1,5 +1,6 @@
 """The lane of a model whose attention cannot be replaced: its replies take turns, each with transformers' own cache."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -17,9 +18,19 @@ _CHUNK = 512  # prompt tokens of one step, so that a long prompt makes nobody wa
 class SoloLane:
     """Computes the replies of one version one after the other, a token each."""
 
-    def __init__(self, model: Any, shape: Shape, ends: frozenset[int], room: Room):
-        """`shape` tells how much memory a token takes; `ends` are the tokens that end a reply."""
-        self.model, self.ends, self._shape, self._room = model, ends, shape, room
+    def __init__(
+        self,
+        model: Any,
+        shape: Shape,
+        ends: frozenset[int],
+        room: Room,
+        activate: Callable[[], None] = lambda: None,
+    ):
+        """`shape` tells how much memory a token takes; `ends` are the tokens that end a reply.
+
+        `activate` makes a model that several versions share this version's before each step.
+        """
+        self.model, self.ends, self._shape, self._room, self._activate = model, ends, shape, room, activate
         self._caches: dict[Row, DynamicCache] = {}
 
     @property
@@ -47,9 +58,11 @@ class SoloLane:
     def step(self) -> None:
         """Compute a step for every reply; those that ended are gone then."""
         end_cancelled(self.rows)
-        for row, cache in self._caches.items():
-            if not row.over:
-                self._step(row, cache)
+        living = [(row, cache) for row, cache in self._caches.items() if not row.over]
+        if living:
+            self._activate()
+        for row, cache in living:
+            self._step(row, cache)
         self._caches = {row: cache for row, cache in self._caches.items() if not row.over}
 
     def _step(self, row: Row, cache: DynamicCache) -> None:

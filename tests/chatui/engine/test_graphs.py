@@ -339,7 +339,7 @@ def test_cuda_replays_what_it_computes_call_by_call(tiny: Path) -> None:
     assert len(network._graphs) == 0
     assert written(lane, REPLIES) == written(lane_of(plain), REPLIES)  # recorded anew, in memory of another name
     assert network._record is not None
-    assert type(fitting.fit(loaded).network) is Graphed
+    assert type(fitting.fit(loaded)) is Graphed
 
 
 @on_cuda

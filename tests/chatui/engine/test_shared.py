@@ -13,18 +13,24 @@ from chatui.engine.stock import Stock
 from finetune.model import LoadError, attach_version, load_version
 from tests.chatui.engine.models import GREEDY, HELLO, loaded_from, text_of, written
 from tests.chatui.scripted import wait_for
+from tests.tiny import make_tiny
+
+
+def adapters_of(model: Path, folder: Path) -> dict[int, Path]:
+    """Make three adapters of random weights, far enough from the base to be heard."""
+    for number in (1, 2, 3):
+        torch.manual_seed(number)
+        config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
+        get_peft_model(loaded_from(model).model, config).save_pretrained(folder / str(number) / "adapter")
+    return {number: folder / str(number) for number in (1, 2, 3)}
 
 
 @pytest.fixture(scope="module")
 def versions(tmp_path_factory: pytest.TempPathFactory, tiny: Path) -> dict[int, Path]:
     """Three adapters of random weights, far enough from the base to be heard; and a whole model."""
     folder = tmp_path_factory.mktemp("versions")
-    for number in (1, 2, 3):
-        torch.manual_seed(number)
-        config = LoraConfig(r=4, target_modules="all-linear", init_lora_weights=False, task_type="CAUSAL_LM")
-        get_peft_model(loaded_from(tiny).model, config).save_pretrained(folder / str(number) / "adapter")
     loaded_from(tiny).model.save_pretrained(folder / "4" / "model")
-    return {number: folder / str(number) for number in (1, 2, 3, 4)}
+    return adapters_of(tiny, folder) | {4: folder / "4"}
 
 
 LEAST = 64 * 2**20  # bytes of caches without which nothing is served
@@ -34,7 +40,7 @@ def engine_on(tiny: Path, versions: dict[int, Path], **settings) -> LocalEngine:
     def load(number: int, onto=None):
         return attach_version(onto, versions[number]) if onto and number else load_version(tiny, versions.get(number))
 
-    return LocalEngine(load, form="float32", **settings)
+    return LocalEngine(load, **{"form": "float32", **settings})
 
 
 def test_adapters_on_one_base_write_what_merged_versions_write(tiny, versions, monkeypatch, caplog) -> None:
@@ -145,4 +151,50 @@ def test_a_version_promoted_again_while_it_is_still_written_keeps_its_adapter(ti
     assert written(engine) == alone
     engine.serve({0: 1.0})
     assert written(engine) != alone
+    engine.close()
+
+
+def test_a_model_that_is_not_computed_in_batches_shares_a_base_too(tmp_path, monkeypatch) -> None:
+    """Its replies take turns, each with its own version's adapter."""
+    soft_cap = {"head_dim": 8, "attn_logit_softcapping": 5.0}
+    base = make_tiny(tmp_path / "base", context=512, kind="gemma2", **soft_cap)
+    versions = adapters_of(base, tmp_path)
+    merged = engine_on(base, versions)
+    merged.serve({0: 0.25, 1: 0.25, 2: 0.5})
+    texts = {n: written(merged, stay_with=n) for n in (0, 1, 2)}
+    assert len(set(texts.values())) == 3
+    merged.close()
+    monkeypatch.setattr(Budget, "holds_two", lambda *_: False)
+    shared = engine_on(base, versions)
+    shared.serve({1: 1.0})
+    assert written(shared) == texts[1]
+    shared.serve({0: 0.25, 1: 0.25, 2: 0.5})
+    begun = {n: iter(shared.begin(HELLO, GREEDY, stay_with=n)) for n in (0, 1, 2)}
+    for steps in begun.values():
+        next(steps)
+    assert {n: ["", *steps][-1] for n, steps in begun.items()} == texts
+    assert {id(one.lane.model) for one in shared._served.values()} == {id(shared._shared.model)}
+    shared.close()
+
+
+def test_a_shared_base_sits_the_exam_like_any_other(tiny, versions, monkeypatch) -> None:
+    """What batches would compute otherwise than transformers does is computed reply by reply."""
+    right = engine_on(tiny, versions)
+    right.serve({0: 0.5, 1: 0.5})
+    texts = [written(right, stay_with=n) for n in (0, 1)]
+    right.close()
+    computed = Stock.logits
+    monkeypatch.setattr(Stock, "logits", lambda self, *given: computed(self, *given).roll(1, -1))
+    monkeypatch.setattr(Budget, "holds_two", lambda *_: False)
+    engine = engine_on(tiny, versions)
+    engine.serve({0: 0.5, 1: 0.5})
+    assert [written(engine, stay_with=n) for n in (0, 1)] == texts
+    engine.close()
+
+
+def test_on_a_shared_base_it_is_said_that_the_form_asked_for_is_not_taken(tiny, versions, monkeypatch, caplog) -> None:
+    monkeypatch.setattr(Budget, "holds_two", lambda *_: False)
+    engine = engine_on(tiny, versions, form="int8")
+    engine.serve({1: 1.0})
+    assert "as they were loaded: --weights int8 is not taken" in caplog.text
     engine.close()
