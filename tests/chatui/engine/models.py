@@ -4,7 +4,8 @@ from pathlib import Path
 
 import torch
 
-from chatui.engine.local import LocalEngine, LocalGeneration
+from chatui.engine.local import LocalEngine
+from chatui.engine.local_reply import LocalGeneration
 from chatui.engine.protocol import Sampling
 from finetune.model import Loaded, load_base
 

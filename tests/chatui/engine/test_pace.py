@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from chatui.engine.local import LocalEngine, LocalGeneration
+from chatui.engine.local import LocalEngine
+from chatui.engine.local_reply import LocalGeneration
 from chatui.engine.protocol import EngineError, Sampling
 from chatui.engine.rows import Row
 from tests.chatui.engine.models import GREEDY, HELLO, engine_of
