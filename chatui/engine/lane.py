@@ -37,6 +37,9 @@ class Lane(Protocol):
     def add(self, row: Row) -> bool:
         """Take a reply on; False while there is no memory for it."""
 
+    def needs(self, row: Row) -> int:
+        """Bytes that have to be free at the most to take a reply on."""
+
     def step(self) -> None:
         """Compute a step for every reply; those that ended are gone then."""
 
@@ -46,6 +49,10 @@ class Lane(Protocol):
     @property
     def bytes(self) -> int:
         """Bytes of keys and values."""
+
+    @property
+    def held(self) -> int:
+        """Those of running replies, which cannot be spared."""
 
 
 def end_cancelled(rows: Sequence[Row]) -> None:
@@ -108,6 +115,11 @@ class BatchLane:
         """Bytes of keys and values, of running replies and of former ones."""
         return sum(shelf.slab.bytes for shelf in self._shelves) + self._prefixes.bytes
 
+    @property
+    def held(self) -> int:
+        """Bytes of the slabs that running replies sit in."""
+        return sum(shelf.slab.bytes for shelf in self._shelves if shelf.rows)
+
     def spare(self) -> bool:
         """Let go of an empty slab, or of what a former reply has read."""
         empty = next((shelf for shelf in self._shelves if not shelf.rows), None)
@@ -118,7 +130,7 @@ class BatchLane:
 
     def add(self, row: Row) -> bool:
         """Give a reply a seat, with what a former one has read of the same tokens already."""
-        shelf = self._shelf_for(row.tokens)
+        shelf = self._shelf_for(row)
         if shelf is None:
             return False
         shared, kept = self._prefixes.find(row.ids)
@@ -128,14 +140,19 @@ class BatchLane:
         shelf.rows.append(row)
         return True
 
-    def _shelf_for(self, tokens: int) -> Shelf | None:
-        capacity, shape = seat_for(tokens), self.network.shape
+    def needs(self, row: Row) -> int:
+        """Bytes of a slab that a reply fits into."""
+        capacity, shape = seat_for(row.tokens), self.network.shape
+        return seats_of(capacity, shape.device) * capacity * shape.bytes_per_token
+
+    def _shelf_for(self, row: Row) -> Shelf | None:
+        capacity = seat_for(row.tokens)
         free = [s for s in self._shelves if s.slab.capacity == capacity and len(s.rows) < s.slab.seats]
         if free:
             return max(free, key=lambda shelf: len(shelf.rows))
-        if not self._room(seats_of(capacity, shape.device) * capacity * shape.bytes_per_token):
+        if not self._room(self.needs(row)):
             return None
-        self._shelves.append(Shelf(Slab(shape, capacity)))
+        self._shelves.append(Shelf(Slab(self.network.shape, capacity)))
         return self._shelves[-1]
 
     @torch.inference_mode()

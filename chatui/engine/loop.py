@@ -96,7 +96,9 @@ class Loop:
         self._thread.join()
 
     def room(self, size: int) -> bool:
-        """Make so many bytes free of what is only kept; say whether that worked."""
+        """Make so many bytes free of what is only kept; say whether that worked. Nothing is spared in vain."""
+        if sum(lane.held for lane in self._lanes) + size > self.memory:
+            return False
         while sum(lane.bytes for lane in self._lanes) + size > self.memory:
             if not any(lane.spare() for lane in self._lanes):
                 return False
@@ -171,7 +173,7 @@ class Loop:
                 if lane not in self._lanes:
                     row.fail("The version that was to write this reply is gone; try again.")
                 elif not self._taken_on(row, lane):
-                    if self._busy():
+                    if self._busy() and lane.needs(row) <= self.memory:
                         break  # who is being written to will leave memory behind
                     row.fail(FULL)
                 self._line.popleft()

@@ -43,13 +43,22 @@ class SoloLane:
         """Bytes of keys and values when every reply has its longest."""
         return sum(row.tokens for row in self._caches) * self._shape.bytes_per_token
 
+    @property
+    def held(self) -> int:
+        """All of them."""
+        return self.bytes
+
+    def needs(self, row: Row) -> int:
+        """Bytes of keys and values of a reply at its longest."""
+        return row.tokens * self._shape.bytes_per_token
+
     def spare(self) -> bool:
         """Nothing is kept of former replies."""
         return False
 
     def add(self, row: Row) -> bool:
         """Take a reply on; False while there is no memory for it."""
-        if not self._room(row.tokens * self._shape.bytes_per_token):
+        if not self._room(self.needs(row)):
             return False
         self._caches[row] = DynamicCache(config=self.model.config)
         return True

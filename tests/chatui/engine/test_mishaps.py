@@ -1,6 +1,7 @@
 """What goes wrong beside a reply ends nobody else's: no memory, a version that cannot be dropped, an early swap."""
 
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,12 @@ LONG = [("user", "the quick brown fox " * 20)]
 def models(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
     folder = tmp_path_factory.mktemp("mishaps")
     return {n: make_tiny(folder / str(n), seed=n) for n in range(2)}
+
+
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that reads a lot."""
+    return make_tiny(tmp_path_factory.mktemp("wide"), context=4096)
 
 
 @pytest.fixture
@@ -60,6 +67,58 @@ def test_a_seat_that_finds_no_memory_fails_its_reply_alone(engine: LocalEngine, 
         patch.setattr(lanes, "Slab", no_memory)
         assert str(in_time(lambda: written(engine, LONG))) == FULL
     assert in_time(lambda: written(engine)) == alone
+
+
+def tokens_kept(engine: LocalEngine, tokens: int) -> int:
+    """Return the bytes of so many tokens' keys and values."""
+    return tokens * engine._served[0].lane.network.shape.bytes_per_token
+
+
+def standing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Begin a reply, and let no lane compute from then on; return what is left of it."""
+    steps = iter(engine.begin(HELLO, GREEDY))
+    next(steps)
+    monkeypatch.setattr(engine._served[0].lane, "step", lambda: None)
+    engine._loop.call(lambda: None)  # the step that was being computed is over
+    return steps
+
+
+def test_a_reply_that_can_never_fit_fails_at_once_and_costs_nobody_anything(wide: Path, monkeypatch) -> None:
+    engine = engine_of({0: wide})
+    engine.serve({0: 1.0})
+    engine._loop.memory = tokens_kept(engine, 6000)
+    alone, lane = written(engine, LONG), engine._served[0].lane
+    wait_for(lambda: lane._prefixes.bytes)
+    kept = lane._prefixes.bytes
+    with monkeypatch.context() as patch:
+        steps = standing(engine, patch)
+        assert str(in_time(lambda: written(engine, [("user", "fox " * 1000)]))) == FULL
+        assert lane._prefixes.bytes == kept
+    assert list(steps)
+    assert in_time(lambda: written(engine, LONG)) == alone
+    engine.close()
+
+
+def test_who_waits_for_a_running_replys_memory_drops_nothing_before_it_helps(wide: Path, monkeypatch) -> None:
+    engine, long = engine_of({0: wide}), [("user", "fox " * 1000)]
+    engine.serve({0: 1.0})
+    alone, lane = written(engine, long), engine._served[0].lane
+    engine._loop.call(lambda: all(iter(lane.spare, False)))
+    written(engine, LONG)
+    wait_for(lambda: lane._prefixes.bytes)
+    engine._loop.memory, kept = tokens_kept(engine, 8192 + 1000), lane._prefixes.bytes
+    with monkeypatch.context() as patch:
+        steps = standing(engine, patch)
+        waits, texts = engine.begin(long, GREEDY), []
+        reader = threading.Thread(target=lambda: texts.append(text_of(waits)))
+        reader.start()
+        wait_for(lambda: waits.waiting == 1)
+        engine._loop.call(lambda: None)
+        assert (lane._prefixes.bytes, waits.waiting) == (kept, 1)
+    assert list(steps)
+    reader.join(20)
+    assert texts == [alone]
+    engine.close()
 
 
 def test_what_cannot_be_kept_for_the_next_turn_frees_its_seat_all_the_same(engine: LocalEngine, monkeypatch) -> None:
