@@ -61,7 +61,8 @@ class RemoteGeneration:
         self._order, self._background, self._most = order, background, most
         self._written, self._shown, self._end = "", "", ""
         self._halves = Halves()
-        self._join = self._reloaded = False
+        self._join = False
+        self._reloaded: set[Server] = set()
         self._cancelled = threading.Event()
         self._future: Future[None] | None = None
 
@@ -223,11 +224,17 @@ class RemoteGeneration:
         return True
 
     async def _loaded_again(self, server: Server, failure: ServerFails) -> bool:
-        """Give the version back to a server that has lost it, as one does that was started anew."""
-        if failure.status != 404 or not self.version or self._reloaded:
+        """Give the version back to a server that has lost it, as one does that was started anew.
+
+        Raises ServerFails with the reason if it does not take it: another server may have it.
+        """
+        if failure.status != 404 or not self.version or server in self._reloaded:
             return False
-        self._reloaded = True
-        await self._order.load_again(server)
+        self._reloaded.add(server)
+        try:
+            await self._order.load_again(server)
+        except EngineError as error:
+            raise ServerFails(str(error), failure.status) from error
         return True
 
     @staticmethod

@@ -200,6 +200,41 @@ def test_a_server_that_lost_its_adapters_is_given_the_version_again(make) -> Non
     assert list(stand_in.adapters) == ["rapport-v1"]
 
 
+def test_a_server_that_cannot_take_its_version_back_is_skipped_and_asked_last(make) -> None:
+    lost, good = StandIn(), StandIn()
+    engine = make(lost, good)
+    engine.serve({1: 1.0})
+    lost.adapters.clear()
+    lost.broken.add("rapport-v1")
+    assert [written(engine) for _ in range(6)] == [1] * 6
+    assert len(lost.chats()) == 1
+    assert len(good.chats()) == 6
+
+
+def test_where_every_server_lost_its_version_each_is_given_it_until_one_takes_it(make) -> None:
+    stand_ins = StandIn(), StandIn()
+    engine = make(*stand_ins)
+    engine.serve({1: 1.0})
+    for stand_in in stand_ins:
+        stand_in.adapters.clear()
+    engine._servers[0].failed()  # so that the other is asked first
+    stand_ins[1].broken.add("rapport-v1")
+    assert written(engine) == 1
+    assert [list(stand_in.adapters) for stand_in in stand_ins] == [["rapport-v1"], []]
+
+
+def test_where_no_server_takes_its_version_back_the_reason_is_said(make) -> None:
+    stand_ins = StandIn(), StandIn()
+    engine = make(*stand_ins)
+    engine.serve({1: 1.0})
+    for stand_in in stand_ins:
+        stand_in.adapters.clear()
+        stand_in.broken.add("rapport-v1")
+    with pytest.raises(EngineError, match="Version 1 cannot serve: .*No adapter found for /shared"):
+        written(engine)
+    assert all(server.failing for server in engine._servers)
+
+
 @pytest.mark.parametrize(
     ("stand_in", "sentence"),
     [
