@@ -233,12 +233,18 @@ class BatchLane:
         for shelf in list(self._shelves):
             for row in [row for row in shelf.rows if row.over]:
                 try:
-                    self._keep(shelf, row)
-                # To keep it saves the next turn some time; without memory for that, the seat still has to be emptied.
-                except Exception:
-                    log.exception("What a reply has read could not be kept.")
-                    shelf.slab.wipe(shelf.rows.index(row))
-                shelf.remove(row)
+                    self._keep_or_wipe(shelf, row)
+                finally:
+                    shelf.remove(row)
+
+    def _keep_or_wipe(self, shelf: Shelf, row: Row) -> None:
+        """Keep what a reply has read, or leave its seat clean. Raises only where not even that can be done."""
+        try:
+            self._keep(shelf, row)
+        # To keep it saves the next turn some time; without memory for that, the seat still has to be emptied.
+        except Exception:
+            log.exception("What a reply has read could not be kept.")
+            shelf.slab.wipe(shelf.rows.index(row))
 
     def _keep(self, shelf: Shelf, row: Row) -> None:
         """Keep what a reply has read for the next turn; numbers that are not finite are wiped out."""

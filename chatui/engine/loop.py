@@ -108,7 +108,7 @@ class Loop:
         try:
             while self._turn():
                 pass
-        # Nothing is known to come here; if it did, whoever waits for a token would wait for ever.
+        # A device that has failed for good comes here; whoever waits for a token would wait for ever.
         except Exception:
             log.exception("The engine's thread has failed.")
             with self._news:
@@ -157,8 +157,11 @@ class Loop:
             lane.step()
         # A lane sees to its replies' failures itself; whatever else happens, the others must go on.
         except Exception as error:
+            living = [row for row in lane.rows if not row.over]
+            if not living:
+                raise  # with nothing to compute nothing can fail but the device, and it would at every step
             log.exception("A step failed.")
-            for row in lane.rows:
+            for row in living:
                 row.fail(f"The reply failed ({error}); try again.")
 
     def _admit(self) -> None:

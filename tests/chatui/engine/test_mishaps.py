@@ -180,6 +180,26 @@ def test_an_engine_whose_thread_has_failed_says_so_to_everybody(engine: LocalEng
     assert "start the app again" in str(in_time(engine.check))
 
 
+@pytest.mark.parametrize("replies", [1, 2])
+def test_a_device_that_has_failed_for_good_ends_the_engine_and_not_the_log(
+    engine: LocalEngine, monkeypatch, caplog, replies: int
+) -> None:
+    """After some errors of a GPU every further call to it raises, `wipe` and `move` among them."""
+    begun = [iter(engine.begin(HELLO, Sampling(0.0, max_new_tokens=150))) for _ in range(replies)]
+    assert all(next(steps) for steps in begun)
+
+    def dead(*_) -> None:
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    for name in ("take", "put", "wipe", "move"):
+        monkeypatch.setattr(Slab, name, dead)
+    monkeypatch.setattr(engine._served[0].lane.network, "logits", dead)
+    assert all("device-side assert" in str(in_time(lambda s=steps: list(s))) for steps in begun)
+    wait_for(lambda: not engine._loop._thread.is_alive())
+    assert "start the app again" in str(in_time(lambda: written(engine)))
+    assert len(caplog.records) < 20
+
+
 def test_a_version_that_is_refused_takes_nothing_from_those_that_serve(models: dict[int, Path]) -> None:
     engine = engine_of({0: models[0], 1: Path("nowhere")}, memory_gb=0.4)
     engine.serve({0: 1.0})
