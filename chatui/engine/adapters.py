@@ -9,7 +9,7 @@ from typing import Any
 from chatui.engine.chat_request import learned, request_body
 from chatui.engine.protocol import EngineError, Sampling
 from chatui.engine.refusals import RequestRefused, ServerFails
-from chatui.engine.server import LOADING_S, Server
+from chatui.engine.server import BY_ITSELF, LOADING_S, Piece, Server
 
 log = logging.getLogger("rapport.engine")
 _TRY = Sampling(temperature=0.0, max_new_tokens=1)
@@ -59,12 +59,28 @@ async def try_one(server: Server, version: int) -> None:
     """Let one server write one token with one version, and learn which fields it takes. Raises EngineError."""
     body = request_body(server, model_name(server, version), [("user", "Hello")], _TRY, 1)
     try:
-        async for _ in server.chat(body):
-            pass
+        if not has_token([piece async for piece in server.chat(body)]):
+            raise ServerFails(f"The server at {server.url} ended the reply without a token.")
     except ServerFails as error:
         if learned(server, body, error):
             return await try_one(server, version)
         raise EngineError(f"Version {version} cannot serve: {error}") from error
+
+
+def has_token(pieces: Iterable[Piece]) -> bool:
+    """Tell whether a reply held a token: text, a number of tokens, or an end that only a token brings.
+
+    The one token of a trial may be a text's end or half a character, which show no text. An answer of `[DONE]` alone
+    shows none either, nor does one that was broken off or filtered; but these hold no token.
+    """
+    counted: int | None = None
+    ended = False
+    for piece in pieces:
+        if piece.text:
+            return True
+        counted = counted if piece.completion_tokens is None else piece.completion_tokens
+        ended = ended or piece.finish in {*BY_ITSELF, "length"}
+    return ended if counted is None else counted > 0
 
 
 async def load(server: Server, version: int, path: str) -> bool:

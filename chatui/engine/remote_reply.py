@@ -15,16 +15,13 @@ from chatui.engine.dialects import unheeded
 from chatui.engine.halves import Halves
 from chatui.engine.protocol import EngineError, Sampling, every_token
 from chatui.engine.refusals import RequestRefused, ServerBusy, ServerFails, ServerSilent
-from chatui.engine.server import Piece, Server
+from chatui.engine.server import BY_ITSELF, Piece, Server
 from chatui.engine.stopping import cut
 from chatui.engine.told import Told
 from chatui.engine.window import joined, too_long_to_go_on, without_oldest
 
 Write = Callable[[], Coroutine[Any, Any, None]]
 
-# Why a model may end a reply by itself, in the words of one server or another. For any other reason (a limit, a filter,
-# an abort, one that is not known) the reply was cut short: it may go on, and no version is taught to end there.
-_BY_ITSELF = {"stop", "eos", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call"}
 _NOT_TOLD = "not told"
 
 
@@ -175,7 +172,7 @@ class RemoteGeneration:
         if not self._end:
             self._written += self._halves.add(piece.text)
             self.completion_tokens += bool(piece.text)
-        if piece.finish in _BY_ITSELF:  # one that was cut short may write the other half when it goes on
+        if piece.finish in BY_ITSELF:  # one that was cut short may write the other half when it goes on
             self._written += self._halves.rest()
         text, stopped = cut(self._written, self._order.sampling.stop)
         if piece.finish and not stopped:
@@ -184,7 +181,7 @@ class RemoteGeneration:
             self._shown = text
             show(self._order.begun + text)
         if stopped or piece.finish:
-            self._end = self._end or ("end" if stopped or piece.finish in _BY_ITSELF else "length")
+            self._end = self._end or ("end" if stopped or piece.finish in BY_ITSELF else "length")
         self.completion_tokens = piece.completion_tokens or self.completion_tokens
         self.prompt_tokens = piece.prompt_tokens or self.prompt_tokens
         return stopped

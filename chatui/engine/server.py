@@ -23,6 +23,9 @@ _PUT_OFF_S = 30.0  # a server that failed is asked last for so long
 _MOST_BODY = 64 * 1024
 # What stands for a reason that is still to come: older SGLang and Ollama write '', KoboldCpp 'null'.
 _NOT_YET = ("", "null")
+# Why a model may end a reply by itself, in the words of one server or another. For any other reason (a limit, a filter,
+# an abort, one that is not known) the reply was cut short: it may go on, and no version is taught to end there.
+BY_ITSELF = {"stop", "eos", "eos_token", "stop_sequence", "end_turn", "tool_calls", "function_call"}
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,7 @@ class StandIn:
     gated: bool = False
     pings: bool = False  # whether comments keep the connection alive while a reply waits at its gate
     instead: deque[Response] = field(default_factory=deque)  # answers to the next chats
+    trials: deque[Response] = field(default_factory=deque)  # answers to the next requests that try a version
     raw: bytes | None = None  # what a chat's stream holds instead; the connection then breaks
 
     url: str = ""
@@ -148,7 +149,8 @@ class StandIn:
         return None
 
     async def _chat(self, body: dict[str, Any], scope: Any, receive: Any, send: Any) -> None:
-        answer = self.instead.popleft() if self.instead and body["max_tokens"] > 1 else self._refusal(body)
+        answers = self.trials if body["max_tokens"] == 1 else self.instead
+        answer = answers.popleft() if answers else self._refusal(body)
         if answer is not None:
             return await answer(scope, receive, send)
         self.writing += 1

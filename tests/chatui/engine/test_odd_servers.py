@@ -121,6 +121,55 @@ def test_what_the_standard_says_to_ignore_does_not_end_a_reply(engine, stand_in)
     assert ([*generation], generation.finish, generation.completion_tokens) == (["Hel", "Hello"], "end", 2)
 
 
+# -- a check is a token, not an answer ------------------------------------------------------------------------------
+
+
+def counted(tokens: int, finish: str = "null") -> str:
+    """Write an event that tells how many tokens there were, as the last one or beside the end."""
+    choices = f'[{{"delta": {{}}, "finish_reason": {finish}}}]'
+    return f'data: {{"choices": {choices}, "usage": {{"completion_tokens": {tokens}}}}}\n\n'
+
+
+def tried(engine: RemoteEngine, stand_in: StandIn, *events: str) -> None:
+    """Check a server that answers with these events."""
+    stand_in.trials.append(Response("".join([*events, DONE]), media_type="text/event-stream"))
+    engine.check()
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (),
+        (piece(""),),
+        (piece("", "content_filter"),),
+        (piece("", "abort"), counted(0)),
+        (piece("", "stop"), counted(0)),
+        (counted(0), counted(0, '"length"')),
+    ],
+)
+def test_an_answer_without_a_token_passes_neither_check_nor_promotion(engine, stand_in, events) -> None:
+    with pytest.raises(EngineError, match=f"Version 0 cannot serve: The server at {stand_in.url} ended .*a token"):
+        tried(engine, stand_in, *events)
+    stand_in.trials.append(Response("".join([*events, DONE]), media_type="text/event-stream"))
+    with pytest.raises(EngineError, match="Version 3 cannot serve: .* ended the reply without a token"):
+        engine.serve({3: 1.0})
+    assert engine.state().versions == (0,)
+
+
+@pytest.mark.parametrize(
+    "events",
+    [
+        (piece("Hi"),),
+        (piece("", "stop"),),  # the token was the text's end
+        (piece("", "length"),),  # it was half a character, or is told as a thought
+        (piece("", "length"), counted(1)),
+        (counted(0), counted(1)),
+    ],
+)
+def test_a_token_that_shows_no_text_is_one(engine, stand_in, events) -> None:
+    tried(engine, stand_in, *events)
+
+
 # -- stopped just after its end ------------------------------------------------------------------------------------
 
 
