@@ -34,8 +34,8 @@ class Lane(Protocol):
     def rows(self) -> list[Row]:
         """The replies being computed."""
 
-    def add(self, row: Row) -> bool:
-        """Take a reply on; False while there is no memory for it."""
+    def add(self, row: Row, beyond: bool = False) -> bool:
+        """Take a reply on; False while there is no memory for it, unless it may go `beyond` what is allowed."""
 
     def needs(self, row: Row) -> int:
         """Bytes that have to be free at the most to take a reply on."""
@@ -75,6 +75,7 @@ class Shelf:
     slab: Slab
     rows: list[Row] = field(default_factory=list)
     ready: int = 0
+    beyond: bool = False  # whether it is more memory than is allowed, and goes with its reply
 
     def remove(self, row: Row) -> None:
         """Empty a reply's seat and close the gap."""
@@ -128,9 +129,12 @@ class BatchLane:
             return True
         return self._prefixes.drop_oldest()
 
-    def add(self, row: Row) -> bool:
-        """Give a reply a seat, with what a former one has read of the same tokens already."""
-        shelf = self._shelf_for(row)
+    def add(self, row: Row, beyond: bool = False) -> bool:
+        """Give a reply a seat, with what a former one has read of the same tokens already.
+
+        Where there is none it has one of its own if it may go `beyond` the memory that is allowed.
+        """
+        shelf = self._shelf_for(row, beyond)
         if shelf is None:
             return False
         shared, kept = self._prefixes.find(row.ids)
@@ -145,14 +149,17 @@ class BatchLane:
         capacity, shape = seat_for(row.tokens), self.network.shape
         return seats_of(capacity, shape.device) * capacity * shape.bytes_per_token
 
-    def _shelf_for(self, row: Row) -> Shelf | None:
+    def _shelf_for(self, row: Row, beyond: bool) -> Shelf | None:
         capacity = seat_for(row.tokens)
         free = [s for s in self._shelves if s.slab.capacity == capacity and len(s.rows) < s.slab.seats]
         if free:
             return max(free, key=lambda shelf: len(shelf.rows))
-        if not self._room(self.needs(row)):
+        if self._room(self.needs(row)):
+            self._shelves.append(Shelf(Slab(self.network.shape, capacity)))
+        elif beyond:
+            self._shelves.append(Shelf(Slab(self.network.shape, capacity, seats=1), beyond=True))
+        else:
             return None
-        self._shelves.append(Shelf(Slab(self.network.shape, capacity)))
         return self._shelves[-1]
 
     @torch.inference_mode()
@@ -236,6 +243,8 @@ class BatchLane:
                     self._keep_or_wipe(shelf, row)
                 finally:
                     shelf.remove(row)
+            if shelf.beyond and not shelf.rows:
+                self._shelves.remove(shelf)
 
     def _keep_or_wipe(self, shelf: Shelf, row: Row) -> None:
         """Keep what a reply has read, or leave its seat clean. Raises only where not even that can be done."""

@@ -184,16 +184,24 @@ class Loop:
             self._number()
 
     def _taken_on(self, row: Row, lane: Lane) -> bool:
-        """Have a lane take a reply on; False while there is no memory for it. One that cannot be taken on fails."""
+        """Have a lane take a reply on; False while there is no memory for it. One that cannot be taken on fails.
+
+        A check is answered though the memory is full of running replies: one at a time may go beyond it by its seat.
+        """
+        beyond = row.urgent and lane.needs(row) <= self.memory and not any(one.urgent for one in self._rows())
         try:
-            return lane.add(row)
+            return lane.add(row, beyond)
         # Memory that is there by the setting may be another's: a training run's, say.
         except Exception as error:  # noqa: BLE001
             fail(row, error)
             return True
 
     def _running(self) -> int:
-        return sum(len(lane.rows) for lane in self._lanes)
+        return len(self._rows())
+
+    def _rows(self) -> list[Row]:
+        """List the replies that are being computed."""
+        return [row for lane in self._lanes for row in lane.rows]
 
     def _number(self) -> None:
         for place, (row, _) in enumerate(self._line, 1):
@@ -201,7 +209,7 @@ class Loop:
 
     def _end(self) -> None:
         with self._news:
-            rows = [row for row, _ in self._line] + [row for lane in self._lanes for row in lane.rows]
+            rows = [row for row, _ in self._line] + self._rows()
             self._line.clear()
             self._lanes = []
         for row in rows:

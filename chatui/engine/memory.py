@@ -49,9 +49,9 @@ def seats_of(capacity: int, device: torch.device) -> int:
 class Slab:
     """Seats of one capacity; `kv` is (layers, seats, capacity, 2 * heads, size), keys before values."""
 
-    def __init__(self, shape: Shape, capacity: int):
-        """Take the memory for all its seats at once."""
-        self.shape, self.capacity, self.seats = shape, capacity, seats_of(capacity, shape.device)
+    def __init__(self, shape: Shape, capacity: int, seats: int = 0):
+        """Take the memory for all its seats at once; 0 seats: as many as are usual."""
+        self.shape, self.capacity, self.seats = shape, capacity, seats or seats_of(capacity, shape.device)
         size = (shape.layers, self.seats, capacity, 2 * shape.heads, shape.size)
         self.kv = torch.zeros(size, dtype=shape.dtype, device=shape.device)
         self.flat = [layer.view(self.seats * capacity, 2 * shape.heads, shape.size) for layer in self.kv]

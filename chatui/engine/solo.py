@@ -56,9 +56,9 @@ class SoloLane:
         """Nothing is kept of former replies."""
         return False
 
-    def add(self, row: Row) -> bool:
-        """Take a reply on; False while there is no memory for it."""
-        if not self._room(self.needs(row)):
+    def add(self, row: Row, beyond: bool = False) -> bool:
+        """Take a reply on; False while there is no memory for it, unless it may go `beyond` what is allowed."""
+        if not self._room(self.needs(row)) and not beyond:
             return False
         self._caches[row] = DynamicCache(config=self.model.config)
         return True

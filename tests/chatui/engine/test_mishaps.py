@@ -121,6 +121,39 @@ def test_who_waits_for_a_running_replys_memory_drops_nothing_before_it_helps(wid
     engine.close()
 
 
+def test_a_check_is_answered_while_the_memory_is_full_of_running_replies(models: dict[int, Path]) -> None:
+    engine, most = engine_of(models), Sampling(0.0, max_new_tokens=150)
+    engine.serve({0: 1.0})
+    seats, lane = 8, engine._served[0].lane
+    engine._loop.memory = tokens_kept(engine, 256 * seats)
+    step = lane.step
+    lane.step = lambda: step() if any(row.urgent for row in lane.rows) else None  # else nobody would keep the seats
+    begun, texts = [engine.begin(HELLO, most) for _ in range(seats + 1)], []
+    readers = [threading.Thread(target=lambda g=one: texts.append(text_of(g)), daemon=True) for one in begun]
+    for reader in readers:
+        reader.start()
+    wait_for(lambda: len(lane.rows) == seats and any(one.waiting for one in begun))
+    took: list[float] = []
+    checks = [threading.Thread(target=lambda: took.append(engine.check()), daemon=True) for _ in range(3)]
+    for check in checks:
+        check.start()
+    wait_for(lambda: len(took) == len(checks))
+    wait_for(lambda: lane.bytes <= engine._loop.memory)
+    assert len(lane.rows) == seats and not texts
+    lane.step = step
+    for reader in readers:
+        reader.join(30)
+    assert len(texts) == seats + 1 and len(set(texts)) == 1
+    engine.close()
+
+
+def test_a_check_fails_where_no_reply_could_ever_be_written(engine: LocalEngine) -> None:
+    engine._loop.call(lambda: all(iter(engine._served[0].lane.spare, False)))
+    engine._loop.memory = tokens_kept(engine, 1000)
+    with pytest.raises(EngineError, match="no memory left"):
+        engine.check()
+
+
 def test_what_cannot_be_kept_for_the_next_turn_frees_its_seat_all_the_same(engine: LocalEngine, monkeypatch) -> None:
     alone, asked = written(engine, LONG), []
     wait_for(lambda: not engine._served[0].lane.rows)
