@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from itertools import count
 from typing import Protocol
 
 import torch
@@ -13,9 +13,11 @@ from chatui.engine.memory import Piece, Slab, seat_for, seats_of
 from chatui.engine.prefixes import Prefixes
 from chatui.engine.rows import Row
 from chatui.engine.sampling import pick
+from chatui.engine.shelf import Shelf
 
 log = logging.getLogger("rapport.engine")
 _READ_CPU, _READ_GPU = 256, 2048  # prompt tokens of one step; more would make those who are written to wait
+_OLDEST = 4  # every so many steps the prompt that waits longest is read, however long it is
 BROKEN = "The model gave no usable probabilities; try again, or roll this version back."
 FULL = "There is no memory left for this reply; start a new conversation, or allow --engine-memory more."
 
@@ -68,31 +70,6 @@ def fail(row: Row, error: Exception) -> None:
     row.fail(FULL if isinstance(error, torch.OutOfMemoryError) else f"The reply failed ({error}); try again.")
 
 
-@dataclass
-class Shelf:
-    """A slab and the replies in its seats, without a gap; the first `ready` of them have read their prompts."""
-
-    slab: Slab
-    rows: list[Row] = field(default_factory=list)
-    ready: int = 0
-    beyond: bool = False  # whether it is more memory than is allowed, and goes with its reply
-
-    def remove(self, row: Row) -> None:
-        """Empty a reply's seat and close the gap."""
-        gap = self.rows.index(row)
-        if gap < self.ready:
-            self.ready -= 1
-            gap = self._fill(gap, self.ready)
-        self._fill(gap, len(self.rows) - 1)
-        self.rows.pop()
-
-    def _fill(self, gap: int, source: int) -> int:
-        if gap != source:
-            self.slab.move(source, gap, self.rows[source].read)
-            self.rows[gap] = self.rows[source]
-        return source
-
-
 Batch = Sequence[tuple[Shelf, int, int]]  # shelf, first seat, seats
 
 
@@ -104,6 +81,7 @@ class BatchLane:
         self.network, self.ends, self._room = network, ends, room
         self._shelves: list[Shelf] = []
         self._prefixes = Prefixes()
+        self._joined, self._turns = count(), count(1)  # replies taken on, steps that read
         self._chunk = _READ_CPU if network.shape.device.type == "cpu" else _READ_GPU
 
     @property
@@ -141,6 +119,7 @@ class BatchLane:
         if kept is not None:
             shelf.slab.put(len(shelf.rows), kept, shared)
             row.read = shared
+        row.joined = next(self._joined)
         shelf.rows.append(row)
         return True
 
@@ -171,30 +150,50 @@ class BatchLane:
         self._write()
 
     def _read(self) -> None:
-        shelf = next((s for s in self._shelves if s.ready < len(s.rows)), None)
-        if shelf is None:
+        unread = [(shelf, seat) for shelf in self._shelves for seat in range(shelf.ready, len(shelf.rows))]
+        if not unread:
             return
-        some = self._next_to_read(shelf)
+        shelf, seat = self._next_to_read(unread)
+        first, seats = self._read_beside(shelf, seat)
+        some = shelf.rows[first : first + seats]
         ends = [min(len(row.ids), row.read + self._chunk) for row in some]
         width = max(end - row.read for row, end in zip(some, ends, strict=True))
-        for rows, logits in self._compute([(shelf, shelf.ready, len(some))], width):
+        for rows, logits in self._compute([(shelf, first, seats)], width):
             for row in rows:
                 row.read = min(len(row.ids), row.read + self._chunk)
             if rows[0].read == len(rows[0].ids):  # as all of them have, where there are several
                 self._picked(rows, logits)
-        while shelf.ready < len(shelf.rows) and shelf.rows[shelf.ready].read >= shelf.rows[shelf.ready].prompt:
-            shelf.ready += 1
         self._let_go()
+        shelf.settle()
 
-    def _next_to_read(self, shelf: Shelf) -> list[Row]:
-        """The first that has something to read, and those after it that are read whole beside it in the same step."""
-        some: list[Row] = []
-        for row in shelf.rows[shelf.ready :]:
-            width = max(len(r.ids) - r.read for r in [*some, row])
-            if some and (row.read or some[0].read or width * (len(some) + 1) > self._chunk):
-                break
-            some.append(row)
-        return some
+    def _next_to_read(self, unread: Sequence[tuple[Shelf, int]]) -> tuple[Shelf, int]:
+        """Choose the prompt with the fewest steps left, a check's before all, and now and then the oldest.
+
+        So nobody waits for a long one to be read to its end, and a long one does not wait for all short ones.
+        """
+        oldest_first = next(self._turns) % _OLDEST == 0
+
+        def order(place: tuple[Shelf, int]) -> tuple[bool, int, int]:
+            row = place[0].rows[place[1]]
+            steps = -((row.read - len(row.ids)) // self._chunk)
+            return not row.urgent, 0 if oldest_first else steps, row.joined
+
+        return min(unread, key=order)
+
+    def _read_beside(self, shelf: Shelf, seat: int) -> tuple[int, int]:
+        """Return the first seat and how many are read in one step: one, and those beside it that are read whole."""
+
+        def fit(first: int, end: int) -> bool:
+            rows = shelf.rows[first:end]
+            width = max(len(row.ids) for row in rows)
+            return not any(row.read for row in rows) and width * len(rows) <= self._chunk
+
+        first, end = seat, seat + 1
+        while end < len(shelf.rows) and fit(first, end + 1):
+            end += 1
+        while first > shelf.ready and fit(first - 1, end):
+            first -= 1
+        return first, end - first
 
     def _write(self) -> None:
         batch = [(shelf, 0, shelf.ready) for shelf in self._shelves if shelf.ready]

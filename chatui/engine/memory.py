@@ -65,6 +65,13 @@ class Slab:
         """Copy what one seat holds to another."""
         self.kv[:, target, :tokens] = self.kv[:, source, :tokens]
 
+    def swap(self, seat: int, other: int, tokens: int) -> None:
+        """Exchange what two seats hold, layer by layer, so that it takes little memory beside."""
+        for layer in self.kv:
+            held = layer[seat, :tokens].clone()
+            layer[seat, :tokens] = layer[other, :tokens]
+            layer[other, :tokens] = held
+
     def put(self, seat: int, kept: Tensor, tokens: int) -> None:
         """Lay down the first tokens of what `take` gave."""
         self.kv[:, seat, :tokens] = kept[:, :tokens]

@@ -29,6 +29,7 @@ class Row:
         self.ended: End | None = None
         self.urgent = urgent
         self.waiting = 0  # its place in the line
+        self.joined = 0  # its place among the replies that its lane took on
         self._cancelled = threading.Event()
 
     @property
