@@ -22,7 +22,7 @@ PIECE = 256  # tokens that a step reads on a CPU
 @pytest.fixture(scope="module")
 def network(tmp_path_factory: pytest.TempPathFactory) -> Decoder:
     folder: Path = make_tiny(tmp_path_factory.mktemp("reading"), context=4096)
-    return fit(loaded_from(folder), "float32").network
+    return fit(loaded_from(folder), "float32")
 
 
 @pytest.fixture
