@@ -96,8 +96,11 @@ class Loop:
         self._thread.join()
 
     def room(self, size: int) -> bool:
-        """Make so many bytes free of what is only kept; say whether that worked. Nothing is spared in vain."""
-        if sum(lane.held for lane in self._lanes) + size > self.memory:
+        """Make so many bytes free of what is only kept; say whether that worked.
+
+        Where it cannot work nothing is spared in vain; but with 0, when `memory` has shrunk, all that can be is.
+        """
+        if size and sum(lane.held for lane in self._lanes) + size > self.memory:
             return False
         while sum(lane.bytes for lane in self._lanes) + size > self.memory:
             if not any(lane.spare() for lane in self._lanes):

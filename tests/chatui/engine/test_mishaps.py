@@ -121,6 +121,18 @@ def test_who_waits_for_a_running_replys_memory_drops_nothing_before_it_helps(wid
     engine.close()
 
 
+def test_memory_that_shrinks_below_what_runs_takes_all_that_is_only_kept(engine: LocalEngine, monkeypatch) -> None:
+    written(engine, LONG)
+    lane, loop = engine._served[0].lane, engine._loop
+    wait_for(lambda: lane._prefixes.bytes)
+    with monkeypatch.context() as patch:
+        steps = standing(engine, patch)
+        loop.memory = tokens_kept(engine, 1000)
+        assert not loop.call(lambda: loop.room(0))
+        assert (lane._prefixes.bytes, lane.bytes) == (0, lane.held)
+    assert list(steps)
+
+
 def test_a_check_is_answered_while_the_memory_is_full_of_running_replies(models: dict[int, Path]) -> None:
     engine, most = engine_of(models), Sampling(0.0, max_new_tokens=150)
     engine.serve({0: 1.0})
