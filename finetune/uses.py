@@ -8,6 +8,7 @@ from finetune.dataset import Sides
 from finetune.descent import PUSHES
 from finetune.model import IGNORED, ChatTemplate, Encoded
 from finetune.pairs import TrainingPair
+from finetune.rows import encode
 from finetune.thumbs import FEWEST, Thumbs, apart, are_contrasted
 
 USES = {
@@ -67,13 +68,13 @@ def readings(sides: Sides, negative: str, template: ChatTemplate, message_id: st
         if part.use in ("copied", "pushed"):
             talk = {p.conversation_id for p in part.pairs if p.message_id == message_id}
             read = PairRows([p for p in part.pairs if p.conversation_id in talk], template)
-            rows = [(row.pairs, read.read(n)) for n, row in enumerate(read.rows)]
+            rows = [(row.pairs, read.read(n), encode(row, template)) for n, row in enumerate(read.rows)]
         else:
             alone = [p for p in part.pairs if p.message_id == message_id]
-            rows = [((pair,), row) for pair, row in zip(alone, Thumbs(alone, template).rows, strict=True)]
-        for held, row in rows:
+            rows = [((pair,), row, row) for pair, row in zip(alone, Thumbs(alone, template).rows, strict=True)]
+        for held, row, whole in rows:
             if any(pair.message_id == message_id for pair in held):
-                yield _reading(part, held, row)
+                yield _reading(part, held, row, whole)
 
 
 def why_not(pair: TrainingPair, side: str, negative: str) -> str:
@@ -87,7 +88,8 @@ def why_not(pair: TrainingPair, side: str, negative: str) -> str:
     return "it has nothing liked to be contrasted with" if negative == "reward" else "--negative off leaves it out"
 
 
-def _reading(part: Used, pairs: tuple[TrainingPair, ...], row: Encoded) -> Reading:
+def _reading(part: Used, pairs: tuple[TrainingPair, ...], row: Encoded, whole: Encoded) -> Reading:
+    """Tell of a row as training reads it; `whole` is the row with all that is said in it."""
     learns = part.use in ("copied", "pushed")
     own = [w if learns and label != IGNORED else 0.0 for w, label in zip(row.weights, row.labels, strict=True)]
-    return Reading(part.side, part.use, pairs, row.ids, own, [bool(weight) for weight in row.weights])
+    return Reading(part.side, part.use, pairs, row.ids, own, [label != IGNORED for label in whole.labels])
