@@ -157,7 +157,8 @@ class _Training:
     def precision(self) -> AbstractContextManager[Any]:
         """Round what full training computes, whose weights stand in float32, as everything else is rounded."""
         half = self.settings.method == "full" and self.rounded
-        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
+        # Without its cache: that would hold the weights as they were when training began, to the end of training.
+        return torch.autocast(self.device.type, torch.bfloat16, cache_enabled=False) if half else nullcontext()
 
     def run(self, work_dir: Path, progress: Progress, resume: bool) -> Trained:
         """Train to the last epoch, or until patience ends; put the weights that were kept in place."""

@@ -11,6 +11,7 @@ from chatui.engine.protocol import Sampling
 from finetune import methods
 from finetune.general import Answer
 from finetune.lean import lean
+from finetune.likelihood import Said, scores
 from finetune.measures import form
 from finetune.model import LoadError, attach_version, load_base, load_version
 from finetune.settings import TrainSettings
@@ -58,6 +59,16 @@ def test_a_method_is_trained_saved_loaded_and_served(method: str, tiny: Path, tm
         "\ufffd"
     )
     engine.close()
+
+
+def test_full_training_that_rounds_computes_with_the_weights_as_they_are_now(tiny: Path, tmp_path: Path) -> None:
+    loaded = load_base(tiny, torch.bfloat16, torch.device("cpu"))
+    settings = TrainSettings(method="full", epochs=6, learning_rate=1e-2, batch_size=2, keep_weight=0, patience=6)
+    pairs = [pair(n, "hello fox") for n in range(4)]
+    _, told = train_adapter(loaded, pairs, pairs, [], settings, tmp_path, lambda *_: None)
+    assert told.validation[-1] < 0.5 * told.validation[0]
+    now = scores(loaded, [Said(one.prompt, one.completion, one.ends) for one in pairs])[0]
+    assert told.validation[told.kept_epoch - 1] == pytest.approx(now.loss, rel=0.1)
 
 
 @pytest.mark.parametrize(("epochs", "kept_epoch", "killed_at"), [(6, 2, None), (6, 2, 10), (12, 1, None)])
