@@ -43,6 +43,14 @@ def engine_on(tiny: Path, versions: dict[int, Path], **settings) -> LocalEngine:
     return LocalEngine(load, **{"form": "float32", **settings})
 
 
+def written_at_once(engine: LocalEngine) -> dict[int, str]:
+    """Return what versions 0, 1 and 2 write while all three write."""
+    begun = {n: iter(engine.begin(HELLO, GREEDY, stay_with=n)) for n in (0, 1, 2)}
+    for steps in begun.values():
+        next(steps)
+    return {n: ["", *steps][-1] for n, steps in begun.items()}
+
+
 def test_adapters_on_one_base_write_what_merged_versions_write(tiny, versions, monkeypatch, caplog) -> None:
     merged = engine_on(tiny, versions)
     merged.serve({0: 0.25, 1: 0.25, 2: 0.5})
@@ -54,10 +62,7 @@ def test_adapters_on_one_base_write_what_merged_versions_write(tiny, versions, m
     assert "no memory for a second copy of the model" in caplog.text
     assert written(shared) == texts[1]
     shared.serve({0: 0.25, 1: 0.25, 2: 0.5})
-    begun = {n: iter(shared.begin(HELLO, GREEDY, stay_with=n)) for n in (0, 1, 2)}
-    for steps in begun.values():
-        next(steps)
-    assert {n: ["", *steps][-1] for n, steps in begun.items()} == texts
+    assert written_at_once(shared) == texts
     networks = [one.lane.network for one in shared._served.values()]
     assert all(type(network) is Stock for network in networks)
     assert len({id(network.model) for network in networks}) == 1
@@ -169,10 +174,7 @@ def test_a_model_that_is_not_computed_in_batches_shares_a_base_too(tmp_path, mon
     shared.serve({1: 1.0})
     assert written(shared) == texts[1]
     shared.serve({0: 0.25, 1: 0.25, 2: 0.5})
-    begun = {n: iter(shared.begin(HELLO, GREEDY, stay_with=n)) for n in (0, 1, 2)}
-    for steps in begun.values():
-        next(steps)
-    assert {n: ["", *steps][-1] for n, steps in begun.items()} == texts
+    assert written_at_once(shared) == texts
     assert {id(one.lane.model) for one in shared._served.values()} == {id(shared._shared.model)}
     shared.close()
 
