@@ -20,7 +20,8 @@ from finetune import checkpoints, methods, shard
 from finetune.batches import PairRows
 from finetune.best import better, least, mean
 from finetune.checkpoints import State
-from finetune.descent import PUSHES, Descent, Held
+from finetune.descent import Descent, Held
+from finetune.division import divide
 from finetune.general import Answer
 from finetune.lean import lean
 from finetune.model import Encoded, Loaded
@@ -30,7 +31,7 @@ from finetune.reading import Reader
 from finetune.settings import TrainSettings
 from finetune.short_rows import short_rows
 from finetune.spread import here
-from finetune.thumbs import Thumbs, apart, are_contrasted
+from finetune.thumbs import Thumbs
 from finetune.tracking import Tell, quiet
 
 Progress = Callable[[int, int, float, State], None]  # step, total, latest loss, and what was measured so far
@@ -121,13 +122,11 @@ class _Training:
     ):
         self.settings, self.device, template = settings, loaded.device, loaded.template
         self.spread, self.tell = here(), tell
-        contrasted = are_contrasted(train, settings.negative)
-        (rated, copied), (judged, steering) = (apart(p) if contrasted else ([], p) for p in (train, validation))
-        pushed = [p for p in copied if not p.good] if settings.negative in PUSHES else []
+        parts = divide(train, validation, settings.negative)
         wear, seed = settings.wear_prompts, settings.seed
-        self.good, self.bad = (PairRows(p, template, wear, seed) for p in ([p for p in copied if p.good], pushed))
-        self.thumbs, self.judged = Thumbs(rated, template, seed), Thumbs(judged, template)
-        steered = PairRows([p for p in steering if p.good], template)
+        self.good, self.bad = (PairRows(p, template, wear, seed) for p in (parts.copied, parts.pushed))
+        self.thumbs, self.judged = Thumbs(parts.contrasted, template, seed), Thumbs(parts.ranked, template)
+        steered = PairRows(parts.steering, template)
         self.validation = [steered.read(i) for i in range(len(steered))]
         copies = len(self.good) or len(self.bad)
         if not copies and not self.thumbs.rows:

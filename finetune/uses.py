@@ -1,15 +1,15 @@
-"""What a run makes of each pair of its dataset, asked of the functions that training asks."""
+"""What the record's views say of a run's pairs: what is made of each, and how its tokens are read."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from finetune.batches import PairRows
 from finetune.dataset import Sides
-from finetune.descent import PUSHES
+from finetune.division import divide
 from finetune.model import IGNORED, ChatTemplate, Encoded
 from finetune.pairs import TrainingPair
 from finetune.rows import encode
-from finetune.thumbs import FEWEST, Thumbs, apart, are_contrasted
+from finetune.thumbs import FEWEST, Thumbs
 
 USES = {
     "copied": "made likelier, token by token",
@@ -48,16 +48,14 @@ class Reading:
 
 def uses(sides: Sides, negative: str) -> list[Used]:
     """Divide a dataset as training does with a setting of `negative`; parts may be empty."""
-    contrasted = are_contrasted(sides.train, negative)
-    (rated, copied), (judged, steering) = (apart(p) if contrasted else ([], p) for p in (sides.train, sides.validation))
-    ranked = len({pair.good for pair in judged}) == 2  # thumbs of one sign are ranked against nothing
+    parts = divide(sides.train, sides.validation, negative)
     return [
-        Used("train", "copied", [p for p in copied if p.good]),
-        Used("train", "pushed" if negative in PUSHES else "not_used", [p for p in copied if not p.good]),
-        Used("train", "contrasted", rated),
-        Used("validation", "steers", [p for p in steering if p.good]),
-        Used("validation", "steers" if ranked else "not_used", judged),
-        Used("validation", "not_used", [p for p in steering if not p.good]),
+        Used("train", "copied", parts.copied),
+        Used("train", "pushed", parts.pushed),
+        Used("train", "contrasted", parts.contrasted),
+        Used("train", "not_used", _others(sides.train, parts.copied, parts.pushed, parts.contrasted)),
+        Used("validation", "steers", parts.steering + parts.ranked),
+        Used("validation", "not_used", _others(sides.validation, parts.steering, parts.ranked)),
         Used("held_out", "held_out", sides.held_out),
     ]
 
@@ -93,3 +91,8 @@ def _reading(part: Used, pairs: tuple[TrainingPair, ...], row: Encoded, whole: E
     learns = part.use in ("copied", "pushed")
     own = [w if learns and label != IGNORED else 0.0 for w, label in zip(row.weights, row.labels, strict=True)]
     return Reading(part.side, part.use, pairs, row.ids, own, [label != IGNORED for label in whole.labels])
+
+
+def _others(pairs: list[TrainingPair], *used: list[TrainingPair]) -> list[TrainingPair]:
+    taken = {id(pair) for part in used for pair in part}
+    return [pair for pair in pairs if id(pair) not in taken]
