@@ -18,6 +18,15 @@ import pytest
 from feedback.settings import DataSettings
 from feedback.store import Store
 
+# Files that take a worker a minute or more, longest first.
+_LONGEST = ("bench", "scheduler", "pipeline", "exchange", "spread", "crash")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files: left to the end, they keep one worker busy for minutes, and the others idle."""
+    places = {f"test_{name}.py": place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
