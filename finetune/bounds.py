@@ -5,10 +5,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from feedback.statistics import Estimate
+from finetune.misplaced import Taught
 from finetune.settings import GateSettings
 
 _EXPECTED_END = 0.7  # nats; below it the end of turn is the likeliest token, and its loss may move as it likes
 _FEWEST_OWN = 3  # own replies; below that no share of them is sure
+_FEWEST_MISPLACED = 3  # corrections
 Measured = Mapping[str, Estimate]  # one version's figures by name
 
 
@@ -38,18 +40,35 @@ class Bound:
 
 
 def bounds_of(
-    base: Measured, serving: Measured, candidate: Measured, changed: Measured, settings: GateSettings
+    base: Measured,
+    serving: Measured,
+    candidate: Measured,
+    changed: Measured,
+    taught: Taught,
+    settings: GateSettings,
 ) -> list[Bound]:
     """Return every bound that there are figures for.
 
     General loss and divergence are held against the base model, so that a chain of versions cannot drift away step by
-    step; all else against what serves.
+    step; all else against what serves, but for what it was taught, which stands by itself.
     """
     return [
         bound
-        for bound in (*_general(base, serving, candidate, settings), *_held_out(serving, candidate, changed, settings))
+        for bound in (
+            *_general(base, serving, candidate, settings),
+            *_held_out(serving, candidate, changed, settings),
+            _misplaced(taught, settings),
+        )
         if not math.isnan(bound.value)
     ]
+
+
+def _misplaced(taught: Taught, settings: GateSettings) -> Bound:
+    example = taught.example.replace("{", "{{").replace("}", "}}")
+    says = "It was taught answers to other questions: the share of its corrections that suit another one much better is"
+    sure = len(taught.misplaced) >= _FEWEST_MISPLACED
+    shown = f"{says} {{:.2f}} (one stands after {example!r})"
+    return Bound("taught corrections", "max_misplaced", taught.share, settings.max_misplaced, shown, sure)
 
 
 def _general(base: Measured, serving: Measured, candidate: Measured, settings: GateSettings) -> list[Bound]:

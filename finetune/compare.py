@@ -6,7 +6,9 @@ from pathlib import Path
 
 from feedback.settings import DataSettings
 from finetune.evaluate import DIVERGED, Compared, Verdict, gate, is_finite
+from finetune.likelihood import scores
 from finetune.measures import Measures, Reference, VersionFigures, base_reference
+from finetune.misplaced import look_at
 from finetune.model import Loaded, LoadError, load_version
 from finetune.pairs import TrainingPair
 from finetune.settings import GateSettings
@@ -18,6 +20,7 @@ MEASURES = "measures.json"  # in a version's folder, and for the base model in t
 def judged(
     data: DataSettings,
     held_out: Sequence[TrainingPair],
+    taught: Sequence[TrainingPair],
     candidate: Path,
     serving: Path | None,
     settings: GateSettings,
@@ -26,30 +29,36 @@ def judged(
 ) -> Verdict:
     """Measure base, serving version (None: the base) and candidate on held-out pairs, and let the gate decide.
 
-    `watch` is given each version that had to be loaded, before it computes. Figures are kept beside each version, so
-    only what is new is computed. Raises LoadError for base and serving.
+    `taught` are the pairs that the candidate learned from. `watch` is given each version that had to be loaded, before
+    it computes. Figures are kept beside each version, so only what is new is computed. Raises LoadError for base and
+    serving.
     """
-    reference, base = _base(data, held_out, watch=watch)
+    load = _loads_base(data, watch)
+    reference, base = _base(data, held_out, load)
+    learned = look_at(taught, lambda said: scores(load(), said))
     serves = base if serving is None else _measured(data, serving, held_out, reference, watch=watch)
     try:
         found = _measured(data, candidate, held_out, reference, watch=watch)
     except LoadError as error:  # weights that are not finite cannot be merged, let alone serve
         return Verdict("refused", f"{DIVERGED} ({error})", {})
-    return gate(Compared(held_out, base, serves, found), settings, usable_conversations)
+    return gate(Compared(held_out, base, serves, found, learned), settings, usable_conversations)
 
 
 def beside_base(
     data: DataSettings, version: Path | None, pairs: Sequence[TrainingPair]
 ) -> tuple[VersionFigures, VersionFigures]:
     """Measure the base and a version on any pairs, and keep nothing. Raises LoadError, TemplateRefuses."""
-    reference, base = _base(data, pairs, keeps=False)
+    reference, base = _base(data, pairs, _loads_base(data), keeps=False)
     return base, base if version is None else _measured(data, version, pairs, reference, keeps=False)
 
 
+def _loads_base(data: DataSettings, watch: Watch = lambda loaded: loaded) -> Callable[[], Loaded]:
+    return cache(lambda: watch(load_version(data.base_dir, None)))  # made and measured by one and the same load
+
+
 def _base(
-    data: DataSettings, pairs: Sequence[TrainingPair], keeps: bool = True, watch: Watch = lambda loaded: loaded
+    data: DataSettings, pairs: Sequence[TrainingPair], load: Callable[[], Loaded], keeps: bool = True
 ) -> tuple[Reference, VersionFigures]:
-    load = cache(lambda: watch(load_version(data.base_dir, None)))  # made and measured by one and the same load
     reference = base_reference(data.data_dir / "general-base.safetensors", load)
     return reference, _from(data.data_dir / MEASURES, load, pairs, reference, keeps)
 

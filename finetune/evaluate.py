@@ -6,13 +6,14 @@ See docs/gate.md for every figure and bound.
 import math
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from feedback.statistics import Estimate, observations_needed
 from finetune.bounds import Bound, bounds_of
 from finetune.figures import changes, rated_conversations, values
 from finetune.measures import VersionFigures
+from finetune.misplaced import Taught
 from finetune.pairs import HELD_OUT_SHARE, TrainingPair
 from finetune.settings import GateSettings
 
@@ -33,12 +34,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Compared:
-    """Three versions measured on the same held-out pairs."""
+    """Three versions measured on the same held-out pairs, and what the candidate was taught."""
 
     pairs: Sequence[TrainingPair]
     base: VersionFigures
     serving: VersionFigures
     candidate: VersionFigures
+    taught: Taught = field(default_factory=Taught)
 
 
 def gate(compared: Compared, settings: GateSettings, usable_conversations: int) -> Verdict:
@@ -56,7 +58,7 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
     sound = is_finite(compared.candidate)
     sides = (measured["base"], measured["serving"], measured["candidate"])
     # Figures that are not finite are in no `measured`; of a candidate that has such there is nothing to hold in bounds.
-    bounds = bounds_of(*sides, changed, settings) if sound else []
+    bounds = bounds_of(*sides, changed, compared.taught, settings) if sound else []
     decides = _deciding(pairs)
     figures = {
         "schema": SCHEMA,
@@ -66,6 +68,7 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
             "conversations": len({p.conversation_id for p in pairs}),
             "kinds": dict(Counter(p.kind for p in pairs)),
         },
+        "taught": {"corrections": compared.taught.corrections, "misplaced": list(compared.taught.misplaced)},
         "measures": {
             name: {version: asdict(measured[version][name]) for version in versions if name in measured[version]}
             for name in sorted({name for found in measured.values() for name in found})

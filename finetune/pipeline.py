@@ -211,6 +211,7 @@ class _Run:
         verdict = judged(
             self.data,
             sides.held_out,
+            [*sides.train, *sides.validation],
             candidate,
             self._serving_dir(serving),
             self.settings,

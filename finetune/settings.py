@@ -58,6 +58,12 @@ class GateSettings(Settings):
         le=1,
         description="most of the held-out corrections that may fit other questions as well as their own",
     )
+    max_misplaced: float = Field(
+        0.15,
+        ge=0,
+        le=1,
+        description="most of the corrections learned from that may suit another question much better than their own",
+    )
     max_end_rise: float = Field(0.30, ge=0, description="most that the loss of a good reply's end may rise, in nats")
     max_stop_fall: float = Field(
         0.20, ge=0, le=1, description="most that the share of replies that end by themselves may fall"

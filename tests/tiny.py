@@ -20,6 +20,7 @@ LOOSE = {
     "max_divergence": 50,
     "max_liked_rise": 50,
     "max_margin_fall": 50,
+    "max_misplaced": 1,
     "max_end_rise": 50,
     "max_stop_fall": 1,
     "max_repetition_rise": 1,
