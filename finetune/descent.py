@@ -3,6 +3,8 @@
 The loss of a step is the mean loss of the good replies' tokens in it, plus `negative_weight` times that of the bad
 replies' tokens, plus the contrast of liked and disliked replies, plus `keep_weight` times (twice that where nothing is
 copied) how far the candidate has moved from the base on a few general prompts; each is a function in `objectives.py`.
+Where nothing is copied, when replies end is free: how long they are is what people rate as much as anything, and the
+base's own answers to general prompts would pull against it with every sentence that they go on.
 """
 
 from collections.abc import Mapping, Sequence
@@ -43,6 +45,7 @@ class Descent:
         """Read with `reader`; `each`: rated replies of a side in a step; `copies`: other replies are copied too."""
         self.reader, self.settings, self.thumbs, self.held, self._each = reader, settings, thumbs, held, each
         self._pull = settings.keep_weight * (1 if copies else _THUMBS_PULL)
+        self._free_ends = None if copies else torch.tensor(reader.ends, device=reader.device)
         self._embed = reader.model.get_input_embeddings()
         self._good = Losses(self._good_losses, lean=not (settings.label_smoothing or settings.repeat_weight))
         self._bad = Losses(self._bad_losses)
@@ -130,7 +133,10 @@ class Descent:
         return PUSHES[self.settings.negative](logits, tokens) * weights
 
     def _keep_losses(self, batch: Batch, logits: Tensor, _: Tensor, places: slice) -> Tensor:
-        return objectives.divergence_from_base(logits, batch["likely"][places], batch["chances"][places])
+        base = batch["likely"][places], batch["chances"][places]
+        if self._free_ends is None:
+            return objectives.divergence_from_base(logits, *base)
+        return objectives.divergence_before_end(logits, *base, self._free_ends)
 
     def _disturbed(self, batch: Batch) -> dict[str, Any]:
         """Return what the model reads in place of a batch's ids: nothing but where a setting asks for it."""

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from finetune.chances import log_chances
 
+_NEVER = -1e4  # as a logit or log-probability: never said, and yet a number to reckon with
 LIKELY = 64  # tokens that the base model's distribution is kept of, at each place; the others are taken together
 
 
@@ -103,6 +104,18 @@ def divergence_from_base(logits: Tensor, ids: Tensor, base: Tensor) -> Tensor:
     chances = log_chances(logits, ids)
     both = torch.stack([_with_rest(base.float()), _with_rest(chances)])
     return (both[0].exp() * (both[0] - both[1])).sum(-1)
+
+
+def divergence_before_end(logits: Tensor, ids: Tensor, base: Tensor, ends: Tensor) -> Tensor:
+    """Return (1 - p_base(end)) KL(base || candidate), (n,), of what is said where no reply ends.
+
+    What `divergence_from_base` holds beside whether one of the tokens `ends` (k,) is said: the second part of the
+    chain rule of relative entropy (Cover and Thomas, "Elements of information theory", theorem 2.5.3).
+    """
+    is_end = torch.isin(ids, ends)
+    goes_on = (1 - (base.exp() * is_end).sum(-1)).clamp(min=1e-6)
+    others = (base - goes_on.log()[:, None]).masked_fill(is_end, _NEVER)
+    return goes_on * divergence_from_base(logits.index_fill(1, ends, _NEVER), ids, others)
 
 
 def _with_rest(chances: Tensor) -> Tensor:

@@ -40,7 +40,8 @@ class Reader:
         """Read with `loaded`; `sharded`: the model is divided among the processes of `spread`."""
         self.model: Any = loaded.model
         self.device, self.spread, self.sharded = loaded.device, spread, sharded
-        self._filler = min(loaded.template.end_ids)
+        self.ends = sorted(loaded.template.end_ids)
+        self._filler = self.ends[0]
 
     def batches(self, rows: Sequence[Encoded]) -> Iterator[tuple[list[int], Batch]]:
         """Yield this process's share of the rows, batch by batch: their places among all, and tensors.

@@ -87,6 +87,30 @@ def test_divergence_is_zero_from_itself_and_that_of_the_whole_vocabulary_where_i
     assert torch.allclose(got, whole.sum(-1), atol=1e-5)
 
 
+@pytest.mark.parametrize("among", [20, 7], ids=["ends among the likeliest", "ends among the rest"])
+def test_whether_a_reply_ends_is_free_and_all_that_it_goes_on_with_is_held(
+    among: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(o, "LIKELY", among)
+    ends = torch.tensor([2, 5])
+    logits = 3 * torch.randn(4, 21, generator=torch.Generator().manual_seed(1))
+    logits[:, ends] = 4.0 if among == 20 else -9.0
+    base = o.likely_tokens(logits)
+    sooner = logits.clone().index_fill(1, ends, 3.0).requires_grad_()
+    free = o.divergence_before_end(sooner, *base, ends)
+    assert free.tolist() == pytest.approx([0] * 4, abs=2e-4)
+    assert (o.divergence_from_base(sooner, *base) > 0.02).all()
+    moved = (sooner + torch.eye(4, 21).roll(7, 1)).detach().requires_grad_()
+    held = o.divergence_before_end(moved, *base, ends)
+    others = [n for n in range(21) if n not in ends.tolist()]
+    then, now = (side[:, others].log_softmax(-1) for side in (logits, moved))
+    goes_on = logits.softmax(-1)[:, others].sum(-1)
+    whole = goes_on * (then.exp() * (then - now)).sum(-1)
+    assert (held <= whole + 2e-4).all() and (held > 0.5 * whole - 1e-3).all()
+    held.sum().backward()
+    assert moved.grad[:, ends].abs().max() == 0 and moved.grad.isfinite().all()
+
+
 def test_of_a_corrected_reply_only_what_the_correction_says_otherwise_differs() -> None:
     assert o.differing([1, 2, 3, 4, 9], [1, 2, 7, 4, 9]) == [False, False, True, False, False]
     assert o.differing([1, 2], [3]) == [True, True]

@@ -6,10 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from finetune import objectives
 from finetune.batches import pad
 from finetune.forward import reply_logits
+from finetune.general import Answer
 from finetune.model import load_base
-from finetune.objectives import mle
+from finetune.objectives import divergence_before_end, mle
 from finetune.pairs import TrainingPair
 from finetune.settings import TrainSettings
 from finetune.thumbs import FEWEST, Thumbs, apart, are_contrasted
@@ -124,3 +126,22 @@ def test_thumbs_beside_corrections_are_read_too(tiny: Path, tmp_path: Path) -> N
 def test_a_side_that_is_all_very_old_weighs_as_much_as_the_other(tiny: Path, weight: float) -> None:
     pairs = [thumb(n, n < 3, weight=weight if n < 3 else 0.6) for n in range(6)]
     assert Thumbs(pairs, fresh(tiny).template).weights == pytest.approx([1] * 6)
+
+
+@pytest.mark.parametrize("copied", [0, 1])
+def test_when_replies_end_is_free_in_a_run_on_thumbs_alone(
+    copied: int, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    freed: list[list[int]] = []
+
+    def recording(logits: torch.Tensor, ids: torch.Tensor, base: torch.Tensor, ends: torch.Tensor) -> torch.Tensor:
+        freed.append(ends.tolist())
+        return divergence_before_end(logits, ids, base, ends)
+
+    monkeypatch.setattr(objectives, "divergence_before_end", recording)
+    loaded = fresh(tiny)
+    pairs = [*(thumb(n, n % 2 == 0) for n in range(2 * FEWEST)), *corrected(99)[:copied]]
+    settings = TrainSettings(epochs=1, wear_prompts=False)
+    general = [Answer("hi", "hello", True)]
+    _, trained = train_adapter(loaded, pairs, [], general, settings, tmp_path, lambda *_: None)
+    assert freed == ([] if copied else [sorted(loaded.template.end_ids)] * trained.steps)
