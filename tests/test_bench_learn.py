@@ -23,6 +23,7 @@ from bench.watched import watched
 from feedback.store import Store
 from feedback.transfer import import_file
 from finetune.general import ANCHORS
+from tests.near import near
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def test_companies_differ_by_seed_in_facts_and_wordings() -> None:
 
 
 def test_general_prompts_of_the_bench_are_nobodys_training() -> None:
-    assert not {prompt for prompt, _ in GENERAL} & {*ANCHORS}
+    assert [(one, prompt) for one in ANCHORS for prompt, _ in GENERAL if near(one, prompt)] == []
 
 
 def test_the_scorers_loss_is_the_mean_over_the_replys_tokens_whatever_stands_beside_it(scorer: Scorer) -> None:

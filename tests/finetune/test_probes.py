@@ -2,6 +2,7 @@
 
 from finetune.general import ANCHORS
 from finetune.probes import bias_pairs, fingerprint, general_set, harmful_prompts
+from tests.near import near
 
 
 def words(text: str) -> str:
@@ -9,11 +10,10 @@ def words(text: str) -> str:
 
 
 def test_nothing_that_is_asked_is_trained_on() -> None:
-    trained = {words(prompt) for prompt in ANCHORS}
     asked = [one.prompt for one in general_set()] + list(harmful_prompts())
     asked += [said.prompt for pair in bias_pairs() for said in pair.about]
     assert len(asked) == 40 + 12 + 24
-    assert not trained & {words(prompt[-1][1]) for prompt in asked}
+    assert [(one, p[-1][1]) for one in ANCHORS for p in asked if near(one, p[-1][1])] == []
 
 
 def test_the_general_set_is_varied() -> None:
