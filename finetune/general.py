@@ -84,7 +84,7 @@ ANCHORS = (
     "How many grams are in a kilogram?",
     "Write a toast for a retirement party.",
     "How does a bill become a law?",
-    "Why do people yawn?",
+    "Why do people sneeze?",
     "What should I cook for dinner tonight?",
     "Explain how a rainbow forms.",
     "Who wrote 'Pride and Prejudice'?",
