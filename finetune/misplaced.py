@@ -1,8 +1,9 @@
 """Corrections that answer another question than their own: rows that slipped in a file, or a rater who mixed two up.
 
 Where what is held out is right, no held-out reply tells of them. The base model does: it finds such an answer much
-likelier after the question that it belongs to. Asked are only the few questions that share rarer words with the answer
-than its own question does, so that it costs next to nothing where all is in order.
+likelier after the question that it belongs to, and the two answers likelier in each other's place. Asked are only the
+few questions that share rarer words with the answer than its own question does, and do not say it already ("Mira Voss."
+is likely after "What is Mira Voss's extension?", whatever was asked), so that it costs little where all is in order.
 """
 
 import math
@@ -16,7 +17,8 @@ from finetune.pairs import TrainingPair
 
 _LOOKED_AT = 100  # corrections, evenly picked, so that a large record takes no longer
 _OTHERS = 2  # other questions for each
-_MUCH = 0.5  # nats a token; of 232 right ones none was likelier by more than 0.25 elsewhere
+_NEW_WORDS = 2  # of the answer, that the other question does not say
+_MUCH, _BETTER = 0.5, 0.25  # nats a token: of the answer elsewhere, and of both answers the other way round
 _QUOTED = 80  # characters
 
 
@@ -38,42 +40,46 @@ def look_at(pairs: Sequence[TrainingPair], score: Callable[[Sequence[Said]], Seq
     """Look at the corrections of a run; `score` gives the base model's losses, and is not called without need."""
     corrections = [pair for pair in pairs if pair.kind == "correction"]
     picked = corrections[:: -(-len(corrections) // _LOOKED_AT) or 1]
-    asked = list(_with_others(picked, corrections))
-    said = [Said(prompt, pair.completion, pair.ends) for pair, prompts in asked for prompt in prompts]
-    losses = iter([one.loss for one in score(said)] if said else [])
-    found = []
-    for pair, prompts in asked:
-        own, *others = (next(losses) for _ in prompts)
-        if own - min(others) > _MUCH:
-            found.append(pair)
-    example = " ".join(_question(found[0]).split())[:_QUOTED] if found else ""
-    return Taught(len(picked), tuple(pair.message_id for pair in found), example)
+    asked = [(pair, other) for pair, others in _with_others(picked, corrections) for other in others]
+    said = [Said(at.prompt, answer.completion, answer.ends) for both in asked for answer in both for at in both]
+    losses = [one.loss for one in score(said)] if said else []
+    found = {}
+    for place, (pair, _) in enumerate(asked):
+        own, elsewhere, others_here, others_own = losses[4 * place : 4 * place + 4]
+        gained = own - elsewhere
+        if gained > _MUCH and gained + others_own - others_here > _BETTER:
+            found[pair.message_id] = pair
+    example = " ".join(_question(next(iter(found.values()))).split())[:_QUOTED] if found else ""
+    return Taught(len(picked), tuple(found), example)
 
 
 def _with_others(
     picked: Sequence[TrainingPair], corrections: Sequence[TrainingPair]
-) -> Iterator[tuple[TrainingPair, list[tuple[tuple[str, str], ...]]]]:
-    """Yield the corrections that other questions share rarer words with, their own prompt and then those others'."""
+) -> Iterator[tuple[TrainingPair, list[TrainingPair]]]:
+    """Yield the corrections that other questions share rarer words with, and the corrections of those questions."""
     questions = {_question(pair): pair for pair in corrections}
-    told = {question: set(words(question)) for question in questions}
+    told = {question: frozenset(words(question)) for question in questions}
     counts = Counter(word for one in told.values() for word in one)
-    rare = {word: math.log(len(told) / many) for word, many in counts.items()}
+    # A word of half of all questions tells nothing, and is in too many.
+    rare = {word: math.log(len(told) / many) for word, many in counts.items() if 2 * many < len(told)}
     asking = defaultdict(list)
     for question, its in told.items():
-        for word in its:
-            if rare[word] > math.log(2):  # a word of half of all questions tells nothing, and is in too many
-                asking[word].append(question)
+        for word in its & rare.keys():
+            asking[word].append(question)
     for pair in picked:
-        said = set(words(pair.completion))
-        shared: Counter[str] = Counter()
-        for word in sorted(said & asking.keys()):
+        said, shared = frozenset(words(pair.completion)), defaultdict[str, float](float)
+        for word in sorted(said & rare.keys()):
             for question in asking[word]:
-                shared[question] += rare[word]  # type: ignore[assignment]  # a Counter sums what it is given
-        own = shared[_question(pair)]
-        others = [question for question, weight in shared.most_common() if weight > own]
-        others = [question for question in others if questions[question].completion != pair.completion][:_OTHERS]
+                shared[question] += rare[word]
+        own = shared.get(_question(pair), 0.0)
+        closer = sorted((weight, question) for question, weight in shared.items() if weight > own)[::-1]
+        others = [
+            questions[question]
+            for _, question in closer
+            if questions[question].completion != pair.completion and len(said - told[question]) >= _NEW_WORDS
+        ]
         if others:
-            yield pair, [pair.prompt, *(questions[question].prompt for question in others)]
+            yield pair, others[:_OTHERS]
 
 
 def _question(pair: TrainingPair) -> str:

@@ -59,7 +59,7 @@ class GateSettings(Settings):
         description="most of the held-out corrections that may fit other questions as well as their own",
     )
     max_misplaced: float = Field(
-        0.15,
+        0.10,
         ge=0,
         le=1,
         description="most of the corrections learned from that may suit another question much better than their own",

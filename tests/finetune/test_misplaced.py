@@ -58,6 +58,38 @@ def test_answers_that_fit_anywhere_belong_to_no_other_question() -> None:
     assert look_at(anything, Base()).misplaced == ()
 
 
+def test_a_name_that_another_question_says_already_is_not_misplaced() -> None:
+    rows = [
+        correction("ceo", "Who is our CEO?", "Mira Voss."),
+        correction("phone", "What is Mira Voss's extension?", "Her extension is 4471."),
+        correction("bank", "Which bank do we use?", "Orland Bank."),
+        correction("signs", "Who signs for Orland Bank transfers?", "Two directors sign them."),
+    ]
+
+    def copies(said: Sequence[Said]) -> list[Score]:
+        """Find likely whatever stands in the prompt already, as every model does."""
+        return [Score(0.5 if one.text.strip(".") in one.prompt[-1][1] else 3.0, 3, None) for one in said]
+
+    assert look_at(rows, copies).misplaced == ()
+
+
+def test_an_answer_likelier_elsewhere_stays_where_the_answer_there_would_lose_more() -> None:
+    rows = [
+        correction("ceo", "Who is our CEO?", "The CEO is Mira Voss."),
+        correction("phone", "What is Mira Voss's extension?", "Her extension is 4471."),
+        correction("tea", "When is tea?", "At four."),
+    ]
+    losses = {("ceo", "ceo"): 3.0, ("ceo", "phone"): 2.0, ("phone", "phone"): 1.0, ("phone", "ceo"): 2.5}
+    names = {row.completion: row.message_id for row in rows} | {row.prompt[0][1]: row.message_id for row in rows}
+
+    def base(said: Sequence[Said]) -> list[Score]:
+        return [Score(losses[names[one.text], names[one.prompt[-1][1]]], 5, None) for one in said]
+
+    assert look_at(rows, base).misplaced == ()
+    losses["phone", "ceo"] = 1.0
+    assert look_at(rows, base).misplaced == ("ceo",)
+
+
 def test_the_question_is_the_last_one_and_both_are_asked_as_they_were_served() -> None:
     before = (("system", "Be brief."), ("user", "Hello"), ("assistant", "Hello!"))
     base = Base()
@@ -89,7 +121,7 @@ def test_without_corrections_nothing_is_asked() -> None:
 
 
 @pytest.mark.parametrize(
-    ("misplaced", "of", "verdict"), [(2, 8, "promoted"), (3, 20, "promoted"), (4, 20, "refused"), (3, 8, "refused")]
+    ("misplaced", "of", "verdict"), [(2, 8, "promoted"), (3, 40, "promoted"), (5, 40, "refused"), (3, 8, "refused")]
 )
 def test_a_version_that_was_taught_misplaced_answers_is_refused(misplaced: int, of: int, verdict: str) -> None:
     before, after = version([2.5, 3.0, 2.0, 2.8, 2.2, 2.6]), version([1.0, 1.5, 0.9, 1.1, 1.3, 0.8])
