@@ -83,8 +83,8 @@ class _SpoiltRun(_Run):
             sides = replace(
                 sides, train=self._spoilt(sides.train, sides), validation=self._spoilt(sides.validation, sides)
             )
-        if not self.kind.validates:
-            sides = replace(sides, train=sides.train + sides.validation, validation=[])
+        if not self.kind.validates:  # nor by general prompts, of which training would spare some to watch
+            sides, general = replace(sides, train=sides.train + sides.validation, validation=[]), ()
         return sides, general
 
     def _spoilt(self, pairs: Sequence[TrainingPair], sides: Any) -> list[TrainingPair]:
@@ -175,7 +175,8 @@ def make(home: Path, candidate: Candidate, epochs: int | None, threads: int) -> 
     run.kind, run.dice = kind, random.Random(f"spoil {candidate.name}")
     result = run.make()
     seconds = time.monotonic() - began
-    figures = store.versions()[-1].metrics
+    made = store.versions()[-1]
+    card = json.loads((folder / made.path / "card.json").read_text(encoding="utf-8"))
     store.close()
     for name in _SHARED:
         if not (shared / name).exists():
@@ -189,7 +190,8 @@ def make(home: Path, candidate: Candidate, epochs: int | None, threads: int) -> 
         "seconds": round(seconds, 1),
         "verdict": result.verdict,
         "reason": result.reason,
-        "figures": figures,
+        "kept_epoch": card["training"]["kept_epoch"],
+        "figures": made.metrics,
     }
 
 

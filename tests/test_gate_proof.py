@@ -66,10 +66,11 @@ def test_records_differ_by_seed() -> None:
 
 def test_a_proof_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = tmp_path / "results.json"
-    options = ["--tiny", f"--home={tmp_path / 'home'}", f"--json={out}", "--epochs=1", "--only=third-wrong"]
+    options = ["--tiny", f"--home={tmp_path / 'home'}", f"--json={out}", "--epochs=2", "--only=bit-over-trained"]
     assert main([*options, "--most=1"]) in (0, 1)  # what a model of random weights learned is nobody's target
     first = json.loads(out.read_text())
-    assert [(row["candidate"], row["sound"], row["mild"]) for row in first] == [("third-wrong-0", False, True)]
+    assert [(row["candidate"], row["sound"], row["mild"]) for row in first] == [("bit-over-trained-0", False, True)]
+    assert first[0]["kept_epoch"] == 2  # the last, whatever it forgot
     assert first[0]["figures"]["decided_by"] == "correction_likelihood"
     capsys.readouterr()
     assert main([*options, "--most=0"]) in (0, 1)
