@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bench import gate
 from bench.gate import candidates, main, record_of
 from bench.spoilt import kinds
+from finetune.dataset import Sides
 from finetune.pairs import TrainingPair
 from tests.facts import FACTS
 
@@ -62,6 +64,19 @@ def test_records_differ_by_seed() -> None:
     thumbs = [{"prompt": "p", "reply": "r", "finish": "end", "rating": 1}]
     sizes = [len(list(record_of(one, thumbs))) for one in candidates("sound")]
     assert set(sizes) == {45, 47, 49}
+
+
+def test_nothing_is_left_by_which_the_best_epoch_of_an_over_trained_one_could_be_chosen(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    built = Sides(train=PAIRS[:4], validation=PAIRS[4:6], held_out=PAIRS[6:8]), ("a general answer",)
+    monkeypatch.setattr(gate._Run, "_build", lambda self: built)
+    run = object.__new__(gate._SpoiltRun)
+    for kind, chooses in (("bit-over-trained", False), ("sound", True)):
+        run.kind, run.dice = kinds(ANSWERS)[kind], random.Random(0)
+        sides, general = run._build()
+        assert (bool(sides.validation), bool(general)) == (chooses, chooses)
+        assert sides.train + sides.validation == PAIRS[:6]
 
 
 def test_a_proof_goes_on_where_it_was_stopped(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
