@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import json
 import os
+import random
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -97,7 +98,7 @@ def trl_kto(task: Task) -> float:
     from trl import KTOConfig, KTOTrainer
 
     config = KTOConfig(**task.arguments())
-    rows = Dataset.from_list(kto_rows(task.told))
+    rows = Dataset.from_list(kto_rows(task.told, task.seed))
     return _trained(KTOTrainer(str(task.base), args=config, train_dataset=rows), task)
 
 
@@ -105,7 +106,7 @@ def trl_kto_tuned(task: Task) -> float:
     """Use TRL's KTOTrainer with the same LoRA, and weights that make good and bad rows count alike."""
     from trl import KTOConfig, KTOTrainer
 
-    rows = kto_rows(task.told)
+    rows = kto_rows(task.told, task.seed)
     up = sum(row["label"] for row in rows)
     weights = {"desirable_weight": max(1.0, (len(rows) - up) / max(1, up))}
     weights |= {"undesirable_weight": max(1.0, up / max(1, len(rows) - up))}
@@ -153,9 +154,11 @@ def sft_row(pair: Pair) -> dict[str, Any]:
     return {"prompt": prompt, "completion": [{"role": "assistant", "content": pair.reply}]}
 
 
-def kto_rows(told: Sequence[Told]) -> list[dict[str, Any]]:
-    """Write what was told as TRL's rows with a label."""
-    return [{**sft_row(pair), "label": good} for pair, good in rated(told)]
+def kto_rows(told: Sequence[Told], seed: int) -> list[dict[str, Any]]:
+    """Write what was told as TRL's rows with a label, shuffled: KTOTrainer reads them in the order they come in."""
+    rows = [{**sft_row(pair), "label": good} for pair, good in rated(told)]
+    random.Random(f"rows {seed}").shuffle(rows)
+    return rows
 
 
 def _light() -> dict[str, Any]:

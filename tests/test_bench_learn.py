@@ -154,8 +154,10 @@ def test_every_contestant_learns_from_the_same_feedback(told: list[Told], tmp_pa
     lessons.keep(told, tmp_path / "lesson.json")
     assert lessons.kept(tmp_path / "lesson.json") == told
     assert [(pair.reply, pair.ended) for pair in lessons.pairs(told)] == [("Maren.", True), ("So", False)]
-    labels = [(row["completion"][0]["content"], row["label"]) for row in kto_rows(told)]
-    assert labels == [("Nobody.", False), ("So", True), ("Never.", False), ("Maren.", True)]
+    orders = [[(row["completion"][0]["content"], row["label"]) for row in kto_rows(told, seed)] for seed in range(6)]
+    told_rows = [("Maren.", True), ("Never.", False), ("Nobody.", False), ("So", True)]
+    assert all(sorted(order) == told_rows for order in orders)
+    assert len({tuple(order) for order in orders}) > 2  # KTOTrainer reads them as they come: not all bad ones first
 
 
 def test_the_record_takes_a_lesson_in(told: list[Told], store: Store, tmp_path: Path) -> None:
