@@ -82,7 +82,7 @@ def newest(
         for name, weight in weights.items():
             weight.data.copy_(tensors[f"weight/{name}"])
             moments = {moment: tensors[f"{moment}/{name}"].to(weight.device) for moment in _MOMENTS}
-            optimizer.state[weight] = {"step": torch.tensor(float(state["step"])), **moments}
+            optimizer.state[weight] = {"step": _beside(weight, state["step"]), **moments}
         return State(**state), _part(tensors, "kept/"), _part(tensors, "inner/")
     return None
 
@@ -94,8 +94,13 @@ def level(
     for weight in weights.values():
         if not spread.main:
             moments = {moment: torch.zeros_like(weight) for moment in _MOMENTS}
-            optimizer.state[weight] = {"step": torch.tensor(float(state.step)), **moments}
+            optimizer.state[weight] = {"step": _beside(weight, state.step), **moments}
         spread.level([optimizer.state[weight][moment] for moment in _MOMENTS])
+
+
+def _beside(weight: Tensor, step: int) -> Tensor:
+    """Return the count of steps as a fused optimizer keeps it: beside its weight, not on the CPU."""
+    return torch.tensor(float(step), device=weight.device)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
