@@ -2,11 +2,25 @@
 
 import math
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from finetune.checkpoints import State
+
+
+def choose(state: State, rows: list[float], most_rise: float) -> None:
+    """Note in `state` whether the epoch that ended is kept, and what later ones are held against.
+
+    `rows` are its validation losses; they and its general loss are in the state's curves already.
+    """
+    best = _yardstick(state, rows, most_rise)
+    if better(state, rows, most_rise):
+        state.kept, state.worse = state.epoch, 0
+    else:
+        state.worse += 1
+    state.best = best
 
 
 def better(state: State, rows: list[float], most_rise: float) -> bool:
@@ -17,15 +31,23 @@ def better(state: State, rows: list[float], most_rise: float) -> bool:
     """
     if not state.kept:
         return True
-    now = math.isfinite(sum(rows)) and _is_sound(state.general, state.epoch)
-    then = _is_sound(state.validation, state.kept) and _is_sound(state.general, state.kept)
-    if not (now and then):
-        return now
-    if state.general:
-        now, then = (state.general[epoch - 1] <= most_rise for epoch in (state.epoch, state.kept))
-        if now != then:
-            return now
+    now, then = (_fitness(state, epoch, most_rise) for epoch in (state.epoch, state.kept))
+    if now != then or not now.sound:
+        return now > then
     return not (rows and is_worse(torch.tensor(rows), torch.tensor(least(state.best, rows))))
+
+
+def _yardstick(state: State, rows: list[float], most_rise: float) -> list[float]:
+    """Return the least losses of epochs as fit to be kept as the one kept so far, or of the first that is fitter.
+
+    So what forgets too much holds back none that does not, however low its losses.
+    """
+    if not (rows and state.kept):
+        return rows
+    now, then = (_fitness(state, epoch, most_rise) for epoch in (state.epoch, state.kept))
+    if now != then:
+        return rows if now > then else state.best
+    return least(state.best, rows)
 
 
 def least(best: list[float], rows: list[float]) -> list[float]:
@@ -37,9 +59,17 @@ def _order(losses: Sequence[float]) -> tuple[bool, float]:
     return not math.isfinite(mean(losses)), mean(losses)
 
 
-def _is_sound(losses: Sequence[float], epoch: int) -> bool:
-    """Tell whether an epoch (from 1) was measured to be a number; what was not measured is taken for one."""
-    return not losses or math.isfinite(losses[epoch - 1])
+class _Fitness(NamedTuple):
+    """Whether an epoch may be kept; the greater is fitter, whatever the validation losses say."""
+
+    sound: bool  # its losses are numbers; what was not measured is taken for one
+    within: bool  # it forgot no more than it may
+
+
+def _fitness(state: State, epoch: int, most_rise: float) -> _Fitness:
+    measured = [losses[epoch - 1] for losses in (state.validation, state.general) if losses]
+    sound = math.isfinite(sum(measured))
+    return _Fitness(sound, sound and (not state.general or state.general[epoch - 1] <= most_rise))
 
 
 def is_worse(rows: Tensor, best: Tensor) -> bool:

@@ -31,7 +31,7 @@ class State:
     tokens: int = 0
     validation: list[float] = field(default_factory=list)
     general: list[float] = field(default_factory=list)
-    best: list[float] = field(default_factory=list)  # losses of the validation rows in the epoch with the least mean
+    best: list[float] = field(default_factory=list)  # the validation rows' losses that epochs are held against
     kept: int = 0  # the epoch whose weights are kept; 0: none
     worse: int = 0  # epochs since, that were worse
 

@@ -18,7 +18,7 @@ from torch import Tensor
 from feedback.errors import RapportError
 from finetune import checkpoints, methods, shard
 from finetune.batches import PairRows
-from finetune.best import better, least, mean
+from finetune.best import choose, mean
 from finetune.checkpoints import State
 from finetune.descent import Descent, Held
 from finetune.division import divide
@@ -278,10 +278,5 @@ class _Training:
             return False  # the last is kept, which needs no copy
         told = {"general_rise": state.general[-1:], "validation_loss": state.validation[-1:]}
         self.tell({name: value for name, values in told.items() for value in values}, state.step)
-        if better(state, rows, self.settings.max_general_rise):
-            state.kept, state.worse = state.epoch, 0
-        else:
-            state.worse += 1
-        if rows:
-            state.best = least(state.best, rows)
+        choose(state, rows, self.settings.max_general_rise)
         return state.kept == state.epoch

@@ -2,7 +2,7 @@
 
 import pytest
 
-from finetune.best import better, least
+from finetune.best import better, choose, least
 from finetune.checkpoints import State
 
 NAN, INF = float("nan"), float("inf")
@@ -41,3 +41,32 @@ def test_the_least_losses_are_numbers_where_there_are_any() -> None:
     assert least(worse, good) == least(good, worse) == least([], good) == good
     assert least(broken, good) == least(good, broken) == good
     assert least([], broken) is broken
+
+
+def kept_of(validation: list[float], general: list[float]) -> tuple[int, list[float], int]:
+    """Judge epoch after epoch, of two validation rows; return which is kept, the yardstick and how many were worse."""
+    state = State()
+    for epoch, loss in enumerate(validation, 1):
+        state.epoch = epoch
+        state.validation.append(loss)
+        state.general = general[:epoch]
+        choose(state, [loss, loss], 0.2)
+    return state.kept, state.best, state.worse
+
+
+@pytest.mark.parametrize(
+    ("validation", "general", "kept", "best", "worse"),
+    [
+        ([2.0, 1.0, 1.5], [0.1, 0.5, 0.1], 3, 1.5, 0),  # the second forgets, and holds back nobody
+        ([2.0, 1.0, 2.5], [0.1, 0.5, 0.1], 1, 2.0, 2),
+        ([1.0, 2.0, 1.5, 1.8], [0.5, 0.1, 0.1, 0.1], 3, 1.5, 1),  # from the second on only those that do not forget
+        ([2.0, 1.0, 1.5], [0.5, 0.6, 0.7], 2, 1.0, 1),  # all forget: the best of them
+        ([NAN, 2.0, 3.0, 1.0], [0.1, 0.5, 0.5, NAN], 2, 2.0, 2),
+        ([1.0, 2.0, 1.5], [NAN, 0.1, 0.1], 3, 1.5, 0),
+        ([2.0, 1.0, 1.5], [], 2, 1.0, 1),
+    ],
+)
+def test_epochs_are_held_against_such_as_may_be_kept(
+    validation: list[float], general: list[float], kept: int, best: float, worse: int
+) -> None:
+    assert kept_of(validation, general) == (kept, [best, best], worse)

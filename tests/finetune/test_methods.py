@@ -75,7 +75,7 @@ def test_full_training_that_rounds_computes_with_the_weights_as_they_are_now(tin
 def test_adalora_is_saved_with_the_ranks_of_the_epoch_that_was_kept(
     epochs: int, kept_epoch: int, killed_at: int | None, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("finetune.train.better", lambda state, *_: state.epoch <= kept_epoch)
+    monkeypatch.setattr("finetune.best.better", lambda state, *_: state.epoch <= kept_epoch)
     settings = TrainSettings(
         method="adalora", epochs=epochs, learning_rate=5e-2, batch_size=2, lora_rank=4, patience=12, keep_weight=0
     )
