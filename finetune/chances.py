@@ -32,9 +32,10 @@ class _LogChances(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        logits = ctx.saved_tensors[0]
+        saved = ctx.saved_tensors  # once: what is computed again on the way back is there to be read a single time
+        logits = saved[0]
         made, rows = torch.empty_like(logits), _scratch(logits, ctx.rows)
-        parts = zip(*(torch.split(each, ctx.rows) for each in (*ctx.saved_tensors, gradient, made)), strict=True)
+        parts = zip(*(torch.split(each, ctx.rows) for each in (*saved, gradient, made)), strict=True)
         for part, ids, whole, wanted, out in parts:
             share = rows[: len(part)].copy_(part).sub_(whole).exp_().mul_(-wanted.sum(1, keepdim=True))
             out.copy_(share.scatter_add_(1, ids, wanted))

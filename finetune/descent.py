@@ -17,7 +17,7 @@ from torch import Tensor
 from finetune import objectives
 from finetune import perturbations as perturb
 from finetune.model import IGNORED, Encoded
-from finetune.reading import Batch, Losses, Reader
+from finetune.reading import Batch, Losses, Reader, replies
 from finetune.settings import TrainSettings
 from finetune.thumbs import Thumbs
 
@@ -124,8 +124,7 @@ class Descent:
         said = batch["labels"][:, 1:] != IGNORED
         losses = objectives.mle(logits, tokens, self.settings.label_smoothing)
         if self.settings.repeat_weight:
-            rows = said.nonzero()[:, 0][places]
-            losses = losses + self.settings.repeat_weight * objectives.own_repeats(logits, tokens, rows)
+            losses = losses + self.settings.repeat_weight * _own_repeats(batch, logits, places)
         return losses * batch["weights"][:, 1:][said][places]
 
     def _bad_losses(self, batch: Batch, logits: Tensor, tokens: Tensor, places: slice) -> Tensor:
@@ -156,6 +155,14 @@ class Descent:
             read = read if read.requires_grad else read.detach().requires_grad_()
             read.retain_grad()
         return {"inputs_embeds": read}
+
+
+def _own_repeats(batch: Batch, logits: Tensor, places: slice) -> Tensor:
+    """Return `objectives.own_repeats` of some places, (n,): what their first reply said before them counts too."""
+    of, tokens = replies(batch), batch["labels"][:, 1:][batch["labels"][:, 1:] != IGNORED]
+    start, stop, _ = places.indices(len(of))
+    begins = int((of[:start] < of[start : start + 1]).sum())  # the first place of the reply that stands at the start
+    return objectives.own_repeats(logits, tokens[begins:stop], of[begins:stop])
 
 
 def _by_row(places: Tensor, batch: Batch) -> Tensor:

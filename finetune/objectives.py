@@ -74,17 +74,18 @@ def drift(gains: Tensor) -> Tensor:
     return low.exp() * (1 + gains - low) - 1 - gains
 
 
-def own_repeats(logits: Tensor, tokens: Tensor, rows: Tensor) -> Tensor:
-    """Return the sum of -log(1 - p(earlier)) over the tokens said earlier in the same row, (n,).
+def own_repeats(logits: Tensor, tokens: Tensor, replies: Tensor) -> Tensor:
+    """Return the sum of -log(1 - p(earlier)) over the tokens said earlier in the same reply, (n,).
 
-    `rows` (n,) tells which row a place is in; places stand in order. What is to be said now is no repeat, and a token
-    said twice counts once. The token-level objective of Welleck et al., arXiv 1908.04319.
+    `replies` (m,) tells which reply each of `tokens` (m,) is in, in order; the logits are those of the last n of them,
+    so that what a reply said before those counts too. What is to be said now is no repeat, and a token said twice
+    counts once. The token-level objective of Welleck et al., arXiv 1908.04319.
     """
-    n = len(tokens)
-    same_row, same_token = rows[:, None] == rows[None], tokens[:, None] == tokens[None]
-    earlier = torch.ones(n, n, dtype=torch.bool, device=tokens.device).tril(-1)
-    again = (same_row & same_token & earlier).any(1)  # said before: its first place stands for it
-    said = same_row & earlier & ~same_token & ~again[None]
+    m = len(tokens)
+    same_reply, same_token = replies[:, None] == replies[None], tokens[:, None] == tokens[None]
+    earlier = torch.ones(m, m, dtype=torch.bool, device=tokens.device).tril(-1)
+    again = (same_reply & same_token & earlier).any(1)  # said before: its first place stands for it
+    said = (same_reply & earlier & ~same_token & ~again[None])[m - len(logits) :]
     chances = logits.float().softmax(-1)[:, tokens].clamp(max=1 - 1e-6)
     return -(torch.log1p(-chances) * said).sum(-1)
 

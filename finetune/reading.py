@@ -104,6 +104,14 @@ class Reader:
         return [merged[i] for i in sorted(merged)]
 
 
+def replies(batch: Batch) -> Tensor:
+    """Number the replies of a batch, (n,) for its places that carry loss: tokens of a row side by side are one's."""
+    said = batch["labels"][:, 1:] != IGNORED
+    begins = said.clone()
+    begins[:, 1:] &= ~said[:, :-1]
+    return begins.flatten().cumsum(0).view_as(said)[said]
+
+
 def _counts(batch: Batch) -> list[int]:
     """Count the places of each row of a batch that carry loss."""
     counts: list[int] = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()

@@ -71,11 +71,11 @@ def test_drift_is_the_divergence_from_the_base_in_the_mean_over_what_it_says() -
     assert far.grad.tolist() == pytest.approx([-1, math.e - 1, math.e - 1])
 
 
-def test_own_repeats_counts_earlier_other_tokens_of_the_same_row_once() -> None:
-    logits = torch.zeros(6, 4)
-    losses = o.own_repeats(logits, torch.tensor([0, 1, 0, 2, 2, 3]), torch.tensor([0, 0, 0, 0, 1, 1]))
+@pytest.mark.parametrize("count", [6, 4, 1])
+def test_own_repeats_counts_earlier_other_tokens_of_the_same_reply_once(count: int) -> None:
+    losses = o.own_repeats(torch.zeros(count, 4), torch.tensor([0, 1, 0, 2, 2, 3]), torch.tensor([0, 0, 0, 0, 1, 1]))
     # said before, and not said now: nothing; 0; 1; 0 and 1 | nothing; 2
-    assert losses.tolist() == pytest.approx([n * -math.log(0.75) for n in (0, 1, 1, 2, 0, 1)])
+    assert losses.tolist() == pytest.approx([n * -math.log(0.75) for n in (0, 1, 1, 2, 0, 1)[-count:]])
 
 
 def test_divergence_is_zero_from_itself_and_that_of_the_whole_vocabulary_where_it_is_small() -> None:

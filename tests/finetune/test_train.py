@@ -249,8 +249,9 @@ def test_parts_hold_rows_of_like_length_and_no_more_than_memory_is_meant_for() -
     assert made == [[6], [4], [0, 2], [5], [3, 1]]
 
 
-def test_long_replies_give_the_same_gradient_in_chunks(tiny: Path, tmp_path: Path, monkeypatch) -> None:
-    settings = TrainSettings(epochs=1, learning_rate=1e-3, lora_rank=4)
+@pytest.mark.parametrize("more", [{"label_smoothing": 0.1}, {"repeat_weight": 1}])
+def test_long_replies_give_the_same_gradient_in_chunks(more, tiny: Path, tmp_path: Path, monkeypatch) -> None:
+    settings = TrainSettings(epochs=1, learning_rate=1e-3, lora_rank=4, **more)
     weights = []
     for chunk in (512, 3):
         monkeypatch.setattr(reading, "_CHUNK", chunk)
