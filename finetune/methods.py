@@ -42,11 +42,15 @@ _BEGINS_AS = "You are a helpful, friendly assistant. Answer what was asked, brie
 
 @dataclass(frozen=True)
 class Method:
-    """What a method's versions are: `rate` is its own peak learning rate, `part` the folder in a version's."""
+    """What a method's versions are: `rate` is its own peak learning rate, `part` the folder in a version's.
+
+    `again`: where memory runs out, what a layer computed can be forgotten and computed again on the way back.
+    """
 
     rate: float
     merged: bool
     part: Literal["adapter", "bottleneck", "model"] = "adapter"
+    again: bool = True
 
 
 METHODS = {
@@ -54,7 +58,7 @@ METHODS = {
     "dora": Method(2e-3, True),
     "adalora": Method(5e-3, True),
     "ia3": Method(2e-2, True),
-    "prefix": Method(1e-2, False),
+    "prefix": Method(1e-2, False, again=False),  # its keys and values are a cache, which transformers drops then
     "prompt": Method(2e-2, False),
     "bottleneck": Method(2e-3, False, "bottleneck"),
     "full": Method(5e-5, False, "model"),
@@ -89,7 +93,7 @@ def _config(settings: TrainSettings, steps: int) -> PeftConfig:
         return AdaLoraConfig(
             task_type=task,
             target_modules=everywhere,
-            init_r=rank + rank // 2,
+            init_r=rank + max(1, rank // 2),  # always more than are left: taking none away is an error in PEFT
             target_r=rank,
             lora_alpha=2 * rank,
             total_step=max(steps, 4),

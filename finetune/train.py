@@ -230,7 +230,7 @@ class _Training:
         try:
             loss = self.descent.gradient(step, good, bad, rated)
         except torch.OutOfMemoryError:
-            if self.base.is_gradient_checkpointing:
+            if self.base.is_gradient_checkpointing or not methods.METHODS[self.settings.method].again:
                 raise
         if loss is None:  # not in the handler, whose exception still holds all that the failed pass computed
             # What a layer computed is forgotten from here on, and computed again on the way back.

@@ -31,7 +31,9 @@ def stand_before(tuned: Any) -> Any:
         given["past_key_values"] = cache = DynamicCache(config=model.config) if cache is None else cache
         if cache.get_seq_length() == 0:
             for number, (keys, values) in enumerate(layers):
-                cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
+                # The model may have been brought elsewhere, or into another type, since they were made.
+                both = (part.to(model.device, model.dtype).expand(rows, -1, -1, -1) for part in (keys, values))
+                cache.update(*both, number)
         if given.get("attention_mask") is not None:
             mask = given["attention_mask"]
             given["attention_mask"] = torch.cat([mask.new_ones(rows, count), mask], 1)

@@ -1,5 +1,6 @@
 """Every method trains, is saved, loaded as it serves, and heard in what an engine writes."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import torch
 
 from chatui.engine.local import LocalEngine
 from chatui.engine.protocol import Sampling
-from finetune import methods
+from finetune import methods, reading
 from finetune.general import Answer
 from finetune.lean import lean
 from finetune.likelihood import Said, scores
@@ -101,6 +102,47 @@ def test_adalora_is_saved_with_the_ranks_of_the_epoch_that_was_kept(
     methods.save(model, loaded, "adalora", tmp_path / "001")
     found = load_version(tiny, tmp_path / "001", torch.device("cpu"))
     assert torch.allclose(logits_of(found.model, ids), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("rank", [1, 2, 3])
+def test_adalora_trains_and_loads_at_any_rank(rank: int, tiny: Path, tmp_path: Path) -> None:
+    loaded, pairs = fresh(tiny), [pair(n, "hello fox") for n in range(6)]
+    settings = TrainSettings(method="adalora", epochs=5, batch_size=2, lora_rank=rank, keep_weight=0)
+    trained, told = train_adapter(loaded, pairs, [], [], settings, tmp_path, lambda *_: None)
+    assert told.steps == 15
+    ids = torch.tensor([loaded.template.prompt(SAID)])
+    expected = logits_of(trained, ids)
+    methods.save(trained, loaded, "adalora", tmp_path / "001")
+    found = load_version(tiny, tmp_path / "001", torch.device("cpu"))
+    assert torch.allclose(logits_of(found.model, ids), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", list(methods.METHODS))
+def test_a_method_is_computed_again_with_less_memory_or_says_that_there_is_none(
+    method: str, tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = reading.reply_logits
+
+    def scarce(model, batch, **inputs):
+        if model.training and not loaded.model.is_gradient_checkpointing:
+            raise torch.OutOfMemoryError
+        return read(model, batch, **inputs)
+
+    monkeypatch.setattr(reading, "reply_logits", scarce)
+    loaded, settings = fresh(tiny), TrainSettings(method=method, epochs=2, lora_rank=4)
+    expected = pytest.raises(torch.OutOfMemoryError) if method == "prefix" else nullcontext()
+    with expected:
+        train_adapter(loaded, [pair(1, "fox")], [], [], settings, tmp_path, lambda *_: None)
+
+
+@pytest.mark.parametrize("method", ["prefix", "prompt"])
+def test_virtual_tokens_follow_the_model_to_another_type(method: str, tiny: Path, tmp_path: Path) -> None:
+    loaded = fresh(tiny)
+    methods.save(methods.adapt(loaded, TrainSettings(method=method), 2), loaded, method, tmp_path / "001")
+    model = load_version(tiny, tmp_path / "001", torch.device("cpu")).model
+    ids = torch.tensor([loaded.template.prompt(SAID)])
+    before = logits_of(model, ids)
+    assert torch.allclose(logits_of(model.to(torch.bfloat16), ids).float(), before, atol=0.1 * float(before.std()))
 
 
 @pytest.mark.parametrize("method", ["prompt", "bottleneck"])
