@@ -216,6 +216,8 @@ class Bench:
         return self.rows.add(key | self._measured(lesson, who, before))
 
     def _measured(self, lesson: Lesson, who: str, before: Figures) -> Figures:
+        if who != BASE and not measured(before):  # nothing to tell a rise from
+            return {"skipped": "the base model was not measured"}
         try:
             if who == BASE:
                 return examined(lesson, Scorer.of(self.setup.base), self.own, {})

@@ -5,6 +5,7 @@ import os
 import random
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -139,6 +140,42 @@ def test_the_base_models_replies_are_made_once(tiny: Path, tmp_path: Path) -> No
     assert [sample.prompt for sample in first] == ["hello", "fox", "hello", "fox"]
     assert Samples(tiny, tmp_path).sampled(["hello", "fox"], 2, seed=3)[0].prompt == "goodbye"
     assert first[0].reply != first[2].reply
+
+
+def test_nobody_is_measured_against_a_base_model_that_was_not(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--gpu"])  # else importing it hides GPUs from all other tests
+    from bench import learn
+
+    asked = []
+
+    def ask(_: Scorer, before: dict[str, float]) -> dict[str, float]:
+        asked.append(before)
+        if broken:
+            raise ValueError("no")
+        return {"kept": 0.5}
+
+    lesson = learn.Lesson("tastes", "short", 1, [], ask)
+    monkeypatch.setattr(learn, "lessons_of", lambda *_: iter([lesson]))
+    monkeypatch.setattr(learn, "learned", lambda *_: (Scorer.of(tiny), {"minutes": 1.0}))
+    monkeypatch.setattr(learn.exam, "GENERAL", GENERAL[:1])
+    monkeypatch.setattr(Samples, "greedy", lambda *_: [Sample("hello", "world", True)])
+
+    def rows_of_a_run() -> dict[str, dict[str, Any]]:
+        bench = learn.Bench(learn.Setup(tiny, 1, parts=["short"]), Rows(tmp_path / "rows.json", 1))
+        bench.take("tastes", 1, ["plain", "trl-sft"])
+        return {row["who"]: row for row in bench.rows.all}
+
+    broken = True
+    rows = rows_of_a_run()
+    assert rows[learn.BASE]["error"] == "ValueError: no"
+    assert len(asked) == 1  # nobody learned for nothing
+    assert [rows[who]["skipped"] for who in ("plain", "trl-sft")] == ["the base model was not measured"] * 2
+    broken = False
+    rows = rows_of_a_run()  # once it is measured, so are they
+    assert [rows[who]["kept"] for who in (learn.BASE, "plain", "trl-sft")] == [0.5] * 3
+    assert [before.get("kept") for before in asked[1:]] == [None, 0.5, 0.5]
 
 
 @pytest.fixture
