@@ -97,7 +97,8 @@ def _general(base: Measured, serving: Measured, candidate: Measured, settings: G
 def _held_out(serving: Measured, candidate: Measured, changed: Measured, settings: GateSettings) -> list[Bound]:
     return [
         Bound("liked replies", "max_liked_rise", _fall("liked_loss", changed), settings.max_liked_rise,
-              "The loss of replies people liked rose by {:.2f} nats a token", _surely("liked_loss", changed)),
+              "The loss of replies people liked or went on from rose by {:.2f} nats a token",
+              _surely("liked_loss", changed)),
         Bound("margin", "max_margin_fall", _fall("margin", changed), settings.max_margin_fall,
               "The margin of liked over disliked replies fell by {:.2f} nats a token", _surely("margin", changed)),
         Bound("corrections to their own question", "max_unspecific", _fall("unspecific", changed),

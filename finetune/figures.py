@@ -16,9 +16,10 @@ from feedback.statistics import Estimate, area_under_curve, clustered, clustered
 from finetune.likelihood import Score
 from finetune.measures import ReplyFigures, VersionFigures, own_pairs
 from finetune.pairs import TrainingPair
+from finetune.thumbs import DISLIKED, LIKED
 
-LIKED = ("approved", "thumb_up", "kept")
-SOURCES = {"correction": ("correction",), "liked": LIKED, "chosen": ("chosen",)}
+# Of kept replies the loss alone is asked: it is in no gain, and whoever talked on loses something by worse ones too.
+SOURCES = {"correction": ("correction",), "liked": ("approved", "thumb_up", "kept"), "chosen": ("chosen",)}
 _HARDLY = 0.25  # nats a token; a correction that is likelier by less after its own question fits any as well
 UNKNOWN = Estimate(math.nan, math.nan, math.nan, 0, 0)
 
@@ -87,8 +88,12 @@ def rated_conversations(pairs: Sequence[TrainingPair]) -> tuple[int, int]:
 
 
 def _is_rated(pair: TrainingPair) -> bool:
-    """Corrections and what they replaced are judged by their own loss, and would drown every thumb here."""
-    return pair.kind not in ("correction", "corrected")
+    """Tell whether somebody said that the reply is good or bad, as a run's contrast takes it.
+
+    Corrections and what they replaced are judged by their own loss, and would drown every thumb here. Of a kept reply
+    nobody said anything.
+    """
+    return pair.kind in (LIKED if pair.good else DISLIKED)
 
 
 def _losses(pairs: Sequence[TrainingPair], ours: VersionFigures, kinds: Sequence[str]) -> Estimate:
@@ -185,6 +190,8 @@ def _preferred(pairs: Sequence[TrainingPair], base: VersionFigures, ours: Versio
     """Of good and bad replies to one and the same prompt: the share in which the good one has the higher reward."""
     gained: dict[tuple[object, ...], tuple[list[float], list[float]]] = {}
     for pair, at_base, score in zip(pairs, base.scores, ours.scores, strict=True):
+        if pair.kind == "kept":
+            continue  # nobody preferred it
         sides = gained.setdefault((pair.conversation_id, pair.prompt), ([], []))
         sides[not pair.good].append(at_base.loss - score.loss)
     wins = [((good > bad) + (good >= bad)) / 2 for goods, bads in gained.values() for good in goods for bad in bads]

@@ -221,6 +221,27 @@ def test_a_verdict_by_thumbs_counts_replies_and_conversations() -> None:
     assert "12 rated of 3 conversations" in verdict.reason
 
 
+def test_kept_replies_are_no_evidence_beside_disliked_ones() -> None:
+    """Nobody liked any of them, so that nothing tells liked replies from disliked ones."""
+    rated = [*pairs(8, kind="kept"), *pairs(8, kind="thumb_down", good=False)]
+    before = version([1.5] * 16, good=8)
+    after = version([1.2 + 0.01 * i for i in range(8)] + [1.6] * 8, good=8)
+    verdict = gate(Compared(rated, before, before, after), GateSettings(), 64)
+    assert (verdict.verdict, verdict.figures["decided_by"]) == ("refused", "correction_likelihood")
+    assert "thumbs both up and down" in verdict.reason
+    assert {"margin", "accuracy", "preferred"}.isdisjoint(verdict.figures["measures"])
+
+
+def test_kept_replies_leave_margin_and_accuracy_of_thumbs_as_they_are() -> None:
+    rated = [*pairs(4, kind="thumb_up"), *pairs(4, kind="thumb_down", good=False), *pairs(8, kind="kept")]
+    before = version([1.5] * 16, good=12)
+    after = version([1.2] * 4 + [1.6] * 4 + [2.9] * 8, good=12)
+    verdict = gate(Compared(rated, before, before, after), GateSettings(), 64)
+    assert verdict.figures["measures"]["accuracy"]["candidate"]["mean"] == 1.0
+    assert verdict.figures["changes"]["margin"]["mean"] == pytest.approx(0.4)
+    assert "liked or went on from" in verdict.reason, "their loss may not rise all the same"
+
+
 def test_growing_surer_of_everything_is_no_gain() -> None:
     verdict = thumbs(good_gain=0.5, bad_gain=0.5)
     assert verdict.verdict == "refused"
