@@ -20,7 +20,7 @@ from finetune.settings import GateSettings
 SCHEMA = 3  # of the figures; 2 decided by correction_loss, 1 held the improvement and the general rise alone
 DIVERGED = "Training diverged: the candidate gives no finite figures; try a lower --learning-rate."
 FEWEST = 3  # held-out conversations; below that no test can tell
-_OUT_OF_REACH = 20  # times the conversations there are
+_OUT_OF_REACH = 20  # times the conversations of the kind that there are
 
 
 @dataclass(frozen=True)
@@ -120,11 +120,10 @@ def _deciding(pairs: Sequence[TrainingPair]) -> str:
 def _decide(pairs: Sequence[TrainingPair], decides: str, changed: dict[str, Estimate], usable: int) -> tuple[str, str]:
     found, by_corrections = changed.get(decides), decides == "correction_likelihood"
     wanted = "a correction" if by_corrections else "a thumb up or down"
-    if found is None or found.clusters < FEWEST:
-        held = found.clusters if found else 0
-        everyone = len({pair.conversation_id for pair in pairs})
-        corrected = round(usable * held / everyone) if everyone else usable
-        more = max(1, round(FEWEST / HELD_OUT_SHARE) - corrected)
+    held, everyone = found.clusters if found else 0, len({pair.conversation_id for pair in pairs})
+    fit = round(usable * held / everyone) if everyone else usable  # of the usable conversations, those of this kind
+    if found is None or held < FEWEST:
+        more = max(1, round(FEWEST / HELD_OUT_SHARE) - fit)
         return "refused", (
             f"Not enough evidence: held-out conversations with a correction: {held}, too few to tell; about {more:,} "
             "more conversations with a correction are needed, or with thumbs both up and down."
@@ -142,24 +141,24 @@ def _decide(pairs: Sequence[TrainingPair], decides: str, changed: dict[str, Esti
         return "promoted", f"Better {where}: {shown}."
     if found.mean <= 0:
         return "refused", f"Not better {where}: {shown}."
-    return "refused", f"Not enough evidence {where}: {shown}; {_wanted(_more(found, usable), usable, wanted)}."
+    return "refused", f"Not enough evidence {where}: {shown}; {_wanted(_more(found, fit), fit, wanted)}."
 
 
-def _wanted(more: int, usable: int, kind: str) -> str:
-    """Say what it takes; a number that nobody will ever reach is not advice."""
-    if more > _OUT_OF_REACH * usable:
+def _wanted(more: int, fit: int, kind: str) -> str:
+    """Say what it takes beside the conversations of a kind that there are; a number out of reach is not advice."""
+    if more > _OUT_OF_REACH * fit:
         times = f"over {_OUT_OF_REACH} times as many conversations"
         return f"so small a change, if it is one, takes {times} with {kind} to tell"
     return f"about {more:,} more conversations with {kind} are needed"
 
 
-def _more(found: Estimate, usable: int) -> int:
-    """Estimate how many more usable conversations it takes; an interval narrows with the root of their number."""
+def _more(found: Estimate, fit: int) -> int:
+    """Estimate how many more conversations it takes than `fit`; an interval narrows with the root of their number."""
     if math.isnan(found.deviation):
         needed = found.clusters * ((found.mean - found.low) / found.mean) ** 2
     else:
         needed = observations_needed(found.mean, found.deviation)
-    return max(1, math.ceil(usable * needed / found.clusters) - usable)
+    return max(1, math.ceil(fit * needed / found.clusters) - fit)
 
 
 def _elsewhere(bounds: Sequence[Bound]) -> str:

@@ -2,15 +2,18 @@
 
 import json
 import math
+import re
 from dataclasses import replace
 from xml.etree import ElementTree
 
 import pytest
 import torch
 
+from feedback.statistics import observations_needed
 from finetune.chart import draw
 from finetune.evaluate import DIVERGED, Compared, Verdict, gate
 from finetune.measures import ReplyFigures
+from finetune.pairs import TrainingPair
 from finetune.settings import GateSettings
 from tests.finetune.measured import general, pairs, version
 
@@ -92,6 +95,30 @@ def test_a_change_too_small_to_ever_tell_asks_for_no_impossible_number() -> None
     assert verdict.verdict == "refused"
     assert "over 20 times as many conversations with a correction" in verdict.reason
     assert " more conversations" not in verdict.reason
+
+
+def elsewhere(n: int) -> list[TrainingPair]:
+    """Return disliked replies of so many conversations in which nothing was corrected."""
+    return [replace(pair, conversation_id=f"other {n}") for n, pair in enumerate(pairs(n, None, "thumb_down", False))]
+
+
+@pytest.mark.parametrize(("others", "fit"), [(0, 1000), (8, 333), (113, 34)])
+def test_how_many_more_it_takes_is_told_of_conversations_of_the_kind_asked_for(others: int, fit: int) -> None:
+    """Of the usable conversations about as large a share holds a correction as of those that are held out."""
+    before, after = [1.0] * 4, [0.2, 1.5, 0.1, 1.4]
+    serving, candidate = (version([*losses, *[1.5] * others], good=4) for losses in (before, after))
+    verdict = gate(Compared([*pairs(4), *elsewhere(others)], serving, serving, candidate), GateSettings(), 1000)
+    found = verdict.figures["improvement"]
+    needed = observations_needed(found["mean"], found["deviation"])
+    told = re.search(r"about ([\d,]+) more conversations with a correction are needed", verdict.reason)
+    assert told and int(told[1].replace(",", "")) == pytest.approx(fit * (needed / 4 - 1), abs=1)
+
+
+def test_what_is_out_of_reach_is_told_of_conversations_of_the_kind_asked_for() -> None:
+    before, after = [1.0] * 6, [0.2, 9.0, 9.0, 0.3, 3.0, 0.35]
+    serving, candidate = (version([*losses, *[1.5] * 42], good=6) for losses in (before, after))
+    verdict = gate(Compared([*pairs(6), *elsewhere(42)], serving, serving, candidate), GateSettings(), 48)
+    assert "over 20 times as many conversations with a correction" in verdict.reason
 
 
 @pytest.mark.parametrize("n", [0, 1, 2])
