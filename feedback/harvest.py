@@ -79,6 +79,7 @@ class _Spoken(NamedTuple):
     parent_id: str | None
     status: str
     finish: str | None
+    correction_shown: bool
 
     @property
     def content(self) -> str:
@@ -206,6 +207,7 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
     thumbs = _thumbs(session, ids)
     spoken = _spoken(session, Message.conversation_id if whole else Message.id, replies)
     wordings = _wordings(session, ours.values()) if whole else {}
+    shown = _shown(session, [key for key in ids if key not in ours], spoken) if whole else {}
     written = _written(session, [key for key in ids if key in silent])
     for message_id, conversation_id, source in replies:
         message, reply, correction = spoken[message_id], ours.get(message_id), corrections.get(message_id)
@@ -219,7 +221,7 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
         yield Feedback(
             message_id=message_id,
             conversation_id=conversation_id,
-            prompt=_prompt(message, reply, spoken, wordings) if whole else (),
+            prompt=_prompt(message, reply, spoken, wordings, shown) if whole else (),
             content=message.content,
             status=message.status,
             finish=message.finish,
@@ -263,10 +265,10 @@ def _spoken(session: Session, column: Any, replies: Sequence[_Judged]) -> dict[s
     keys = [reply.id for reply in replies]
     if column is Message.conversation_id:
         keys = list(dict.fromkeys(reply.conversation_id for reply in replies))
-    said = (Message.id, Message.role, Message.content, Message.parent_id, Message.status, Message.finish)
+    ends = (Message.status, Message.finish, Message.correction_shown)
+    said = select(Message.id, Message.role, Message.content, Message.parent_id, *ends)
     return {
-        key: _Spoken((sys.intern(role), text), *rest)
-        for key, role, text, *rest in rows_of(session, select(*said), column, keys)
+        key: _Spoken((sys.intern(role), text), *rest) for key, role, text, *rest in rows_of(session, said, column, keys)
     }
 
 
@@ -292,17 +294,29 @@ def _wordings(session: Session, replies: Iterable[Any]) -> dict[int, str]:
     return {c.id: c.text or "" for c in in_batches(session, Correction, Correction.id, used)}
 
 
+def _shown(session: Session, ids: Sequence[str], spoken: dict[str, _Spoken]) -> dict[str, str]:
+    """Map messages before replies that were taken in to the corrections that stand in their place.
+
+    Nothing tells in which wording such a prompt was given; what was said after a correction was said to its words.
+    """
+    before = {key for reply in ids for key in _before(spoken[reply], spoken) if spoken[key].correction_shown}
+    return {key: one.text or "" for key, one in current_corrections(session, list(before)).items()}
+
+
+def _before(message: _Spoken, spoken: dict[str, _Spoken]) -> Iterator[str]:
+    """Yield the ids of what was said before a message, the last first."""
+    parent = message.parent_id
+    while parent is not None:
+        yield parent
+        parent = spoken[parent].parent_id
+
+
 def _prompt(
-    message: _Spoken, reply: Any, spoken: dict[str, _Spoken], wordings: dict[int, str]
+    message: _Spoken, reply: Any, spoken: dict[str, _Spoken], wordings: dict[int, str], shown: dict[str, str]
 ) -> tuple[tuple[str, str], ...]:
     if reply is not None:
         return tuple(_turn(spoken[part["message"]], wordings.get(part.get("correction", 0))) for part in reply.prompt)
-    above: list[tuple[str, str]] = []
-    parent = message.parent_id
-    while parent is not None:
-        above.append(spoken[parent].turn)
-        parent = spoken[parent].parent_id
-    return tuple(above[::-1])
+    return tuple(_turn(spoken[key], shown.get(key)) for key in _before(message, spoken))[::-1]
 
 
 def _turn(message: _Spoken, wording: str | None) -> tuple[str, str]:

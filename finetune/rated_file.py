@@ -18,7 +18,6 @@ from finetune.model import ChatTemplate, TemplateRefuses
 from finetune.pairs import TrainingPair, contradicted, pair_of, same_words
 
 _IN_MEMORY = "sqlite://"
-Prompt = tuple[tuple[str, str], ...]
 
 
 @dataclass
@@ -81,40 +80,14 @@ def _unusable(found: RatedFile) -> str:
 def _judged(store: Store, undecided: Counter[str]) -> list[TrainingPair]:
     """Return what the record says is good or bad, and count what it says is neither."""
     found: list[TrainingPair] = []
-    corrected: set[str] = set()
     for feedback in store.feedback():
-        if feedback.correction is not None:
-            corrected.add(feedback.conversation_id)
         for opinion in opinions(feedback):
             if opinion.usable:
                 # Figures do not weigh, so nothing has grown old: the half-life does not matter.
                 found.append(pair_of(feedback, opinion, half_life_days=1, at=feedback.changed_at))
             else:
                 undecided[opinion.rule] += 1
-    gone_on = {pair.conversation_id for pair in found if any(role == "assistant" for role, _ in pair.prompt)}
-    shown = {talk: _shown_corrections(store, talk) for talk in corrected & gone_on}
-    return [replace(p, prompt=_as_shown(p.prompt, shown.get(p.conversation_id, {}))) for p in found]
-
-
-def _shown_corrections(store: Store, conversation_id: str) -> dict[Prompt, str]:
-    """Map what was said up to a reply, its own words last, to the correction that was shown in their place.
-
-    A record that was taken in does not tell in which wording a prompt was given; what was said after a correction was
-    said to its words.
-    """
-    found: dict[Prompt, str] = {}
-    for path in store.give_out(conversation_id):
-        for place, message in enumerate(path.messages):
-            if message.correction_shown and message.correction is not None:
-                said = tuple((m.role, m.content) for m in path.messages[: place + 1])
-                found[said] = message.correction
     return found
-
-
-def _as_shown(prompt: Prompt, wordings: dict[Prompt, str]) -> Prompt:
-    if not wordings:
-        return prompt
-    return tuple((role, wordings.get(prompt[: place + 1], text)) for place, (role, text) in enumerate(prompt))
 
 
 def _fits(pair: TrainingPair, template: ChatTemplate) -> bool:

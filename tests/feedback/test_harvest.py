@@ -1,15 +1,18 @@
 """All that was said of replies: choices between siblings, and replies that nobody rated."""
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import event
 
 from feedback.formats import Incoming, IncomingMessage
 from feedback.judging import judge
 from feedback.ratings import person
 from feedback.schema import now
 from feedback.store import Store
+from feedback.trl import trl_lines
 from tests.feedback.talk import answer, ask, begin, say
 
 
@@ -145,3 +148,64 @@ def test_what_judges_a_reply_is_read_without_its_prompt(store: Store, two: tuple
     assert {f.message_id: f for f in store.opinions_since(None)} == whole
     since = whole[reply].changed_at - timedelta(microseconds=1)
     assert {f.message_id for f in store.opinions_since(since)} == {f.message_id for f in store.feedback(since)}
+
+
+def talk(shown: bool, name: str = "there") -> Incoming:
+    """Return a talk to import whose first reply was corrected, and whose second somebody liked."""
+    return Incoming(
+        name,
+        (
+            IncomingMessage("user", "q"),
+            IncomingMessage("assistant", "wrong", correction="right", correction_shown=shown),
+            IncomingMessage("user", "and why?"),
+            IncomingMessage("assistant", "because", rating=1),
+        ),
+    )
+
+
+@pytest.mark.parametrize(("shown", "first"), [(True, "right"), (False, "wrong")])
+def test_an_imported_reply_was_asked_for_after_the_correction_that_is_shown(
+    store: Store, shown: bool, first: str
+) -> None:
+    store.take_in([talk(shown)])
+    prompts = {f.content: f.prompt for f in store.feedback()}
+    assert prompts["because"] == (("user", "q"), ("assistant", first), ("user", "and why?"))
+    assert prompts["wrong"] == (("user", "q"),)
+    rows = map(json.loads, trl_lines(store.feedback(), "kto"))
+    assert [row["prompt"][1]["content"] for row in rows if row["completion"][0]["content"] == "because"] == [first]
+
+
+def test_a_correction_changed_after_an_import_or_shown_no_more_is_read_so(store: Store) -> None:
+    def first() -> str:
+        return next(f.prompt[1][1] for f in store.feedback() if f.content == "because")
+
+    store.take_in([talk(shown=True)])
+    wrong = next(f.message_id for f in store.feedback() if f.content == "wrong")
+    store.correct(wrong, "righter")
+    assert first() == "righter"
+    store.show_correction(wrong, False)
+    assert first() == "wrong"
+
+
+def test_a_reply_of_here_was_asked_for_in_the_wording_of_its_record(store: Store) -> None:
+    """Its first reply was corrected, and shown so, only after the second had been written."""
+    conversation = ask(store)
+    wrong = answer(store, conversation, "wrong")
+    say(store, conversation, "and why?")
+    store.rate(answer(store, conversation, "because"), 1)
+    store.correct(wrong, "right")
+    store.show_correction(wrong, True)
+    assert next(f.prompt[1][1] for f in store.feedback() if f.content == "because") == "wrong"
+
+
+def test_corrections_shown_in_many_imported_talks_are_read_at_once(store: Store) -> None:
+    """One query for all of them, and none where no imported talk shows any."""
+    sent: list[str] = []
+    event.listen(store._database.engine, "before_cursor_execute", lambda *told: sent.append(told[2]))
+    counts = []
+    for talks in ([talk(shown=False)], [talk(True, f"shown {n}") for n in range(20)]):
+        store.take_in(talks)
+        sent.clear()
+        list(store.feedback())
+        counts.append(len(sent))
+    assert counts[1] == counts[0] + 1
