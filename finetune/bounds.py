@@ -11,6 +11,7 @@ from finetune.settings import GateSettings
 _EXPECTED_END = 0.7  # nats; below it the end of turn is the likeliest token, and its loss may move as it likes
 _FEWEST_OWN = 3  # own replies; below that no share of them is sure
 _FEWEST_MISPLACED = 3  # corrections
+_FEWEST_MIXED_UP = 2  # conversations; one may be chance, however large a share of a few it is
 Measured = Mapping[str, Estimate]  # one version's figures by name
 
 
@@ -45,9 +46,10 @@ def bounds_of(
     candidate: Measured,
     changed: Measured,
     taught: Taught,
+    mixed_up: int,
     settings: GateSettings,
 ) -> list[Bound]:
-    """Return every bound that there are figures for.
+    """Return every bound that there are figures for; `mixed_up` are the conversations whose corrections are.
 
     General loss and divergence are held against the base model, so that a chain of versions cannot drift away step by
     step; all else against what serves, but for what it was taught, which stands by itself.
@@ -56,7 +58,7 @@ def bounds_of(
         bound
         for bound in (
             *_general(base, serving, candidate, settings),
-            *_held_out(serving, candidate, changed, settings),
+            *_held_out(serving, candidate, changed, mixed_up, settings),
             _misplaced(taught, settings),
         )
         if not math.isnan(bound.value)
@@ -94,7 +96,9 @@ def _general(base: Measured, serving: Measured, candidate: Measured, settings: G
     ]  # fmt: skip
 
 
-def _held_out(serving: Measured, candidate: Measured, changed: Measured, settings: GateSettings) -> list[Bound]:
+def _held_out(
+    serving: Measured, candidate: Measured, changed: Measured, mixed_up: int, settings: GateSettings
+) -> list[Bound]:
     return [
         Bound("liked replies", "max_liked_rise", _fall("liked_loss", changed), settings.max_liked_rise,
               "The loss of replies people liked or went on from rose by {:.2f} nats a token",
@@ -104,7 +108,7 @@ def _held_out(serving: Measured, candidate: Measured, changed: Measured, setting
         Bound("corrections to their own question", "max_unspecific", _fall("unspecific", changed),
               settings.max_unspecific,
               "It mixes up what it was taught: the share of held-out corrections that fit other questions as well as"
-              " their own is {:.2f}"),
+              " their own is {:.2f}", mixed_up >= _FEWEST_MIXED_UP),
         Bound("end of turn", "max_end_rise", _fall("end_loss", changed), settings.max_end_rise,
               "It ends its replies worse: the loss of a good reply's end rose by {:.2f} nats",
               "end_loss" in candidate and candidate["end_loss"].mean > _EXPECTED_END),

@@ -11,14 +11,16 @@ from typing import Any
 
 from feedback.statistics import Estimate, observations_needed
 from finetune.bounds import Bound, bounds_of
-from finetune.figures import changes, rated_conversations, values
+from finetune.figures import changes, mixed_up_conversations, rated_conversations, values
 from finetune.measures import VersionFigures
 from finetune.misplaced import Taught
 from finetune.pairs import HELD_OUT_SHARE, TrainingPair
 from finetune.settings import GateSettings
+from finetune.witnesses import by_question
 
 SCHEMA = 3  # of the figures; 2 decided by correction_loss, 1 held the improvement and the general rise alone
 DIVERGED = "Training diverged: the candidate gives no finite figures; try a lower --learning-rate."
+_AS_ONE = "Conversations that ask nearly the same count as one."
 FEWEST = 3  # held-out conversations; below that no test can tell
 _OUT_OF_REACH = 20  # times the conversations of the kind that there are
 
@@ -49,23 +51,25 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
     Better means on held-out corrections, by the likelihood of their tokens; where fewer than three conversations hold
     one, by the margin between the replies people liked and those they did not. The loss of liked replies alone shows
     nothing: they are the model's own, and one that has only grown surer of itself finds them likelier.
-    `usable_conversations` are those that could be learned from, held out or not.
+    Conversations that ask nearly the same are one witness. `usable_conversations` are those that could be learned
+    from, held out or not.
     """
-    pairs = compared.pairs
+    pairs, held = by_question(compared.pairs), {pair.conversation_id for pair in compared.pairs}
     versions = {name: getattr(compared, name) for name in ("base", "serving", "candidate")}
     measured = {name: values(pairs, compared.base, one) for name, one in versions.items()}
     changed = changes(pairs, compared.base, compared.serving, compared.candidate)
     sound = is_finite(compared.candidate)
     sides = (measured["base"], measured["serving"], measured["candidate"])
     # Figures that are not finite are in no `measured`; of a candidate that has such there is nothing to hold in bounds.
-    bounds = bounds_of(*sides, changed, compared.taught, settings) if sound else []
+    mixed_up = mixed_up_conversations(pairs, compared.serving, compared.candidate)
+    bounds = bounds_of(*sides, changed, compared.taught, mixed_up, settings) if sound else []
     decides = _deciding(pairs)
     figures = {
         "schema": SCHEMA,
         "form": compared.candidate.form,
         "held_out": {
             "pairs": len(pairs),
-            "conversations": len({p.conversation_id for p in pairs}),
+            "conversations": len(held),
             "kinds": dict(Counter(p.kind for p in pairs)),
         },
         "taught": {"corrections": compared.taught.corrections, "misplaced": list(compared.taught.misplaced)},
@@ -84,6 +88,8 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
     if broken:
         return Verdict("refused", " ".join(bound.sentence for bound in broken), finite(figures))
     verdict, reason = _decide(pairs, decides, changed, usable_conversations)
+    if len({pair.conversation_id for pair in pairs}) < len(held):
+        reason += f" {_AS_ONE}"
     if verdict == "promoted":
         reason += f" {_elsewhere(bounds)}"
     return Verdict(verdict, reason, finite(figures))

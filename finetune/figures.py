@@ -1,7 +1,8 @@
 """From raw figures to what is shown and judged: means with intervals of each version, and changes between two.
 
-Every interval is two-sided 90 % and draws whole conversations anew (feedback/statistics.py). A change is written so
-that above 0 is better. Margins and accuracies compare implicit rewards r = log p_version(reply) - log p_base(reply),
+Every interval is two-sided 90 % and draws whole conversations anew (feedback/statistics.py); those that ask nearly the
+same are one if these functions are given the pairs of `witnesses.by_question`. A change is written so that above 0 is
+better. Margins and accuracies compare implicit rewards r = log p_version(reply) - log p_base(reply),
 in nats a token: the reward that DPO (Rafailov et al., arXiv 2305.18290, equation 5, with beta 1) and KTO (Ethayarajh
 et al., arXiv 2402.01306, section 4) read out of a model, here a token so that long replies do not outweigh short ones.
 What moves good and bad replies alike, as in a model that has only grown surer of itself, leaves them as they are.
@@ -67,8 +68,8 @@ def changes(
     both = list(zip(_closeness(before), _closeness(after), strict=True))
     known = [None if was is None or now is None else (was, now) for was, now in both]
     found["specific"] = _specific(pairs, [None if pair is None else pair[1] - pair[0] for pair in known])
-    mixed_up = [None if pair is None else -float(pair[1] < min(pair[0], _HARDLY)) for pair in known]
-    found["unspecific"] = _specific(pairs, mixed_up)
+    mixed_up = _mixed_up(before, after)
+    found["unspecific"] = _specific(pairs, [None if mixed is None else -float(mixed) for mixed in mixed_up])
     ends = [n for n, pair in enumerate(pairs) if pair.good and pair.ends]
     found["end_loss"] = clustered_mean(
         [(before.scores[n].end_loss or 0.0) - (after.scores[n].end_loss or 0.0) for n in ends],
@@ -79,6 +80,11 @@ def changes(
     found["accuracy"] = _over(rated, lambda rows: _accuracy(rows, _after) - _accuracy(rows, _before))
     found["general_loss"] = _mean([b - a for b, a in zip(before.general.loss, after.general.loss, strict=True)])
     return {name: one for name, one in found.items() if math.isfinite(one.mean)}
+
+
+def mixed_up_conversations(pairs: Sequence[TrainingPair], before: VersionFigures, after: VersionFigures) -> int:
+    """Count the conversations with a correction that came to fit other questions as well as its own."""
+    return len({pair.conversation_id for pair, mixed in zip(pairs, _mixed_up(before, after), strict=True) if mixed})
 
 
 def rated_conversations(pairs: Sequence[TrainingPair]) -> tuple[int, int]:
@@ -124,6 +130,11 @@ def _closeness(ours: VersionFigures) -> list[float | None]:
     """
     both = zip(ours.scores, ours.elsewhere, strict=True)
     return [None if other is None else other - score.loss for score, other in both]
+
+
+def _mixed_up(before: VersionFigures, after: VersionFigures) -> list[bool | None]:
+    both = zip(_closeness(before), _closeness(after), strict=True)
+    return [None if was is None or now is None else now < min(was, _HARDLY) for was, now in both]
 
 
 def _specific(pairs: Sequence[TrainingPair], closeness: Sequence[float | None]) -> Estimate:

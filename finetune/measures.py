@@ -9,17 +9,20 @@ import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from finetune.alike import words
 from finetune.likelihood import Distribution, Prompt, Said, Score, distributions, scores, scores_and_divergences
 from finetune.model import Loaded, best_device, write_json
 from finetune.pairs import TrainingPair
 from finetune.probes import bias_pairs, fingerprint, general_set, harmful_prompts
 from finetune.tongues import tongue
+from finetune.witnesses import by_question
 from finetune.written import Written, distinct, write
 
 GENERAL_PROMPTS, GENERAL_TOKENS = 16, 48  # of the general set so many are answered, in at most so many tokens
@@ -218,18 +221,25 @@ def own_pairs(pairs: Sequence[TrainingPair], found: Sequence[Score]) -> list[Tra
 
 
 def after_others(pairs: Sequence[TrainingPair]) -> list[list[Said]]:
-    """Put each correction after a few prompts of other corrections, of other conversations and with other answers."""
+    """Put each correction after a few prompts of other corrections, which ask something else and have other answers."""
+    asking = [(one.conversation_id, _asked(one)) for one in by_question(pairs)]
     places = [n for n, pair in enumerate(pairs) if pair.kind == "correction"]
     most = max(1, min(_ELSEWHERE, _ELSEWHERE_ROWS // max(1, len(places))))
     found: list[list[Said]] = [[] for _ in pairs]
     for turn, place in enumerate(places):
-        pair = pairs[place]
-        for other in (pairs[n] for n in [*places[turn + 1 :], *places[:turn]]):
-            if other.conversation_id == pair.conversation_id or other.completion == pair.completion:
-                continue
-            if len(found[place]) < most:
-                found[place].append(Said(other.prompt, pair.completion, pair.ends))
+        pair, (group, asked) = pairs[place], asking[place]
+        others = (
+            pairs[n].prompt
+            for n in [*places[turn + 1 :], *places[:turn]]
+            if asking[n][0] != group and asking[n][1] != asked and pairs[n].completion != pair.completion
+        )
+        found[place] = [Said(prompt, pair.completion, pair.ends) for prompt in islice(others, most)]
     return found
+
+
+def _asked(pair: TrainingPair) -> list[list[str]]:
+    """Return the words of all that a person says in a prompt: "Who are you?" is a group by itself, but the same."""
+    return [words(text) for role, text in pair.prompt if role == "user"]
 
 
 def form(loaded: Loaded) -> str:

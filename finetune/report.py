@@ -11,6 +11,7 @@ from finetune.evaluate import finite
 from finetune.figures import changes, values
 from finetune.model import load_template
 from finetune.rated_file import fitting, read_rated
+from finetune.witnesses import by_question
 
 
 def evaluated(data: DataSettings, number: int, version: Path | None, file: Path) -> dict[str, Any]:
@@ -19,7 +20,8 @@ def evaluated(data: DataSettings, number: int, version: Path | None, file: Path)
     ensure_base(data)
     rated = fitting(read, load_template(data.base_dir))
     base, ours = beside_base(data, version, rated.pairs)
-    measured = {"base": values(rated.pairs, base, base), "version": values(rated.pairs, base, ours)}
+    pairs = by_question(rated.pairs)
+    measured = {"base": values(pairs, base, base), "version": values(pairs, base, ours)}
     names = sorted({*measured["base"], *measured["version"]})
     found = {
         "version": number,
@@ -36,7 +38,7 @@ def evaluated(data: DataSettings, number: int, version: Path | None, file: Path)
         "measures": {
             name: {side: asdict(measured[side][name]) for side in measured if name in measured[side]} for name in names
         },
-        "changes": {name: asdict(one) for name, one in changes(rated.pairs, base, base, ours).items()},
+        "changes": {name: asdict(one) for name, one in changes(pairs, base, base, ours).items()},
     }
     return dict(finite(found))
 

@@ -101,15 +101,15 @@ def assign(
     of groups, nor of conversations, and from seven groups on never under 5 % of groups, as far as the known ones allow.
     """
     sides = {c: known[c] for c in asked if c in known}
-    held = _groups({c: asked[c] for c, side in sides.items() if side == "held_out"})
-    trained = _groups({c: asked[c] for c, side in sides.items() if side == "train"})
+    held = groups({c: asked[c] for c, side in sides.items() if side == "held_out"})
+    trained = groups({c: asked[c] for c, side in sides.items() if side == "train"})
     held_asked = {*held_asked, *(number for group in held for c in group for number in asked[c])}
     train_asked = {number for group in trained for c in group for number in asked[c]}
     for conversation, side in list(sides.items()):
         if side == "train" and not held_asked.isdisjoint(asked[conversation]):
             sides[conversation] = "left_out"
     free: list[list[str]] = []
-    for group in _groups({c: asked[c] for c in asked if c not in known}):
+    for group in groups({c: asked[c] for c in asked if c not in known}):
         numbers = {number for c in group for number in asked[c]}
         joins = not numbers.isdisjoint(held_asked), not numbers.isdisjoint(train_asked)
         if not any(joins):
@@ -142,14 +142,14 @@ def validation_part(asked: Mapping[str, Collection[int]]) -> set[str]:
     """Choose the training conversations that only steer a run (best checkpoint, early stopping), whole groups."""
     room = int(VALIDATION_SHARE * len(asked))
     part: set[str] = set()
-    for group in sorted(_groups(asked), key=lambda group: _hash("validation " + min(group, key=_hash))):
+    for group in sorted(groups(asked), key=lambda group: _hash("validation " + min(group, key=_hash))):
         if len(part) + len(group) <= room:
             part.update(group)
     return part
 
 
-def _groups(asked: Mapping[str, Collection[int]]) -> list[list[str]]:
-    """Join conversations that share a question."""
+def groups(asked: Mapping[str, Collection[int]]) -> list[list[str]]:
+    """Join conversations that share a question; groups and their members in the order in which they come."""
     leader: dict[str, str] = {}
 
     def find(one: str) -> str:

@@ -61,6 +61,45 @@ def test_likelier_answers_to_other_questions_are_no_gain(mixed_up: int, verdict:
     assert ("It mixes up what it was taught" in judged.reason) == (verdict == "refused")
 
 
+@pytest.mark.parametrize(("n", "mixed_up", "verdict"), [(3, 1, "promoted"), (2, 1, None), (3, 2, "refused")])
+def test_one_correction_that_fits_other_questions_may_be_chance(n: int, mixed_up: int, verdict: str | None) -> None:
+    """Of three corrections one is a larger share than is allowed already."""
+    losses = [1.0 + 0.1 * i for i in range(n)]
+    before = version([loss + 2 for loss in losses], elsewhere=[loss + 2.5 for loss in losses])
+    after = version(losses, elsewhere=[loss + (0.0 if i < mixed_up else 2.0) for i, loss in enumerate(losses)])
+    judged = gate(Compared(pairs(n), before, before, after), GateSettings(), 48)
+    assert ("It mixes up what it was taught" in judged.reason) == (verdict == "refused")
+    assert verdict is None or judged.verdict == verdict
+
+
+def asking(questions: list[str], kind: str = "correction", good: bool = True) -> list[TrainingPair]:
+    """Return one reply to each question, every one in a conversation of its own."""
+    made = zip(pairs(len(questions), kind=kind, good=good), questions, strict=True)
+    return [replace(pair, prompt=(("user", text),)) for pair, text in made]
+
+
+@pytest.mark.parametrize("kind", ["correction", "thumbs"])
+def test_conversations_that_ask_the_same_are_one_witness(kind: str) -> None:
+    same = ["Who founded Quillworth?", "who founded quillworth", "Who founded Quillworth ?"]
+    more = ["Where do herons nest in winter?", "Which colour has the Bramley tower?"]
+
+    def judge(questions: list[str]) -> Verdict:
+        n = len(questions)
+        rated, before, after = asking(questions), [3.0] * n, [1.0 + 0.1 * i for i in range(n)]
+        if kind == "thumbs":
+            rated = [*asking(questions, "thumb_up"), *asking(questions, "thumb_down", good=False)]
+            before, after = before * 2, after + [3.5] * n
+        serving, candidate = version(before, good=n), version(after, good=n)
+        return gate(Compared(rated, serving, serving, candidate), GateSettings(), 48)
+
+    alike, apart = judge(same), judge([*same, *more])
+    assert (alike.verdict, apart.verdict) == ("refused", "promoted")
+    assert "Not enough evidence" in alike.reason and "of 3 conversations" in apart.reason
+    assert all("ask nearly the same count as one" in one.reason for one in (alike, apart))
+    assert alike.figures["held_out"]["conversations"] == 3
+    assert "count as one" not in judge([same[0], *more]).reason
+
+
 def test_a_wrong_answer_that_grew_surer_outweighs_no_other_conversation() -> None:
     """Two of six are about what nothing taught: neither version says it, one is only surer of something else."""
     before = [3.0, 3.2, 2.8, 3.1, 2.9, 3.0]

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from finetune import measures
-from finetune.measures import Measures, base_reference, overlap, own_pairs
+from finetune.measures import Measures, after_others, base_reference, overlap, own_pairs
 from finetune.model import Loaded, load_base
 from finetune.pairs import TrainingPair
 from tests.finetune.measured import pairs
@@ -56,6 +56,35 @@ def test_only_what_is_new_is_measured_and_what_is_held_out_no_more_is_dropped(lo
         assert len(one.measured(held_out(n), reference).scores) == n
         one.keep(held_out(n))
         assert len(json.loads(file.read_text())["scores"]) == n * n  # each after its own question, and after the others
+
+
+def correction(n: int, *asked: str, kind: str = "correction") -> TrainingPair:
+    return TrainingPair(f"m{n}", f"c{n}", tuple(("user", text) for text in asked), f"answer {n}", True, kind)
+
+
+def others(pairs: list[TrainingPair]) -> list[list[str]]:
+    return [[said.prompt[-1][1] for said in after] for after in after_others(pairs)]
+
+
+def test_a_correction_is_put_after_questions_that_ask_something_else() -> None:
+    """The same question in other conversations would say that it fits there as well."""
+    founded, spelt, nests = "Who founded Quillworth?", "who founded quillworth", "Where do herons nest in winter?"
+    held = [correction(0, founded), correction(1, spelt), correction(2, nests), correction(3, founded)]
+    assert others(held) == [[nests], [nests], [founded, founded, spelt], [nests]]
+    assert others(held[:2]) == [[], []]
+
+
+def test_small_talk_in_the_same_words_is_the_same_question() -> None:
+    held = [correction(0, "Who are you?"), correction(1, "who are you"), correction(2, "How are you?")]
+    assert others(held) == [["How are you?"], ["How are you?"], ["Who are you?", "who are you"]]
+
+
+def test_of_one_group_are_also_those_that_share_a_question_with_a_third() -> None:
+    founded, nests, tower = "Who founded Quillworth?", "Where do herons nest in winter?", "Which colour has the tower?"
+    between = correction(2, founded, nests, kind="thumb_up")
+    held = [correction(0, f"{founded} {nests}"), correction(1, nests), correction(3, tower)]
+    assert others(held) == [[nests, tower], [tower, f"{founded} {nests}"], [f"{founded} {nests}", nests]]
+    assert others([*held, between]) == [[tower], [tower], [f"{founded} {nests}", nests], []]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", '{"fingerprint": "of other sets"}'])
