@@ -14,8 +14,8 @@ from finetune.alike import HASHES, Signature, alike, words
 HELD_OUT_SHARE, HELD_OUT_MOST = 0.125, 0.15
 VALIDATION_SHARE = 0.1
 SAME_QUESTION = 0.8  # share of words and pairs of words from which on two questions are one
-_FEWEST_CONTENT = 2  # words with content from which on a message is no generic one
-_FEWEST_POINTING = 3  # the same where a word points back, so that less of what is asked is said
+_FEWEST_CONTENT = 2  # words with content from which on messages are compared by likeness; with one they must be equal
+_FEWEST_POINTING = 3  # content from which on a message that points back can be understood by itself
 
 # Words that say nothing of what is asked; a message of these alone (hi, thanks, go on, how are you) is generic.
 _EMPTY = """
@@ -41,7 +41,8 @@ above both earlier former he her here hers him his it its itself latter ones pre
 there these they this those 它 他 她 这 那 其
 """
 _POINTS_BACK = frozenset(_BACK.split())
-_NOT_ITS_OWN = _EMPTY_WORDS | _POINTS_BACK | frozenset(_AGAIN.split())
+_AGAIN_WORDS = frozenset(_AGAIN.split())
+_NOT_ITS_OWN = _EMPTY_WORDS | _POINTS_BACK | _AGAIN_WORDS
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,12 @@ class Question:
 def question(prompt: Sequence[tuple[str, str]]) -> list[str]:
     """Return the words of what a person asks in a prompt, generic messages left out; empty if all are.
 
-    What the system says and what was replied are left out too: a persona or a greeting would make all prompts alike.
+    Of later messages those with a single word of content ("Perfect!") are left out. What the system says and what was
+    replied are left out too: a persona or a greeting would make all prompts alike.
     """
-    asked = [words(text) for role, text in prompt if role == "user"]
-    return [word for said in asked if _content(said) >= _FEWEST_CONTENT for word in said]
+    asked = [said for role, text in prompt if role == "user" and _says_something(said := words(text))]
+    told = [said for nth, said in enumerate(asked) if nth == 0 or _content(said) >= _FEWEST_CONTENT]
+    return _as_compared([word for said in told for word in said])
 
 
 def asked_last(prompt: Sequence[tuple[str, str]]) -> list[str]:
@@ -68,7 +71,7 @@ def asked_last(prompt: Sequence[tuple[str, str]]) -> list[str]:
     So a question is found again wherever in a talk it is asked. "Make it shorter" would join talks on anything.
     """
     said = (words(text) for role, text in reversed(prompt) if role == "user")
-    return next((one for one in said if _stands_alone(one)), [])
+    return _as_compared(next((one for one in said if _stands_alone(one)), []))
 
 
 def questions_by_conversation(questions: Sequence[Question]) -> dict[str, frozenset[int]]:
@@ -169,14 +172,32 @@ def groups(asked: Mapping[str, Collection[int]]) -> list[list[str]]:
     return list(groups.values())
 
 
+def _as_compared(said: list[str]) -> list[str]:
+    """Make one word of a question with a single word of content, so that it is like none but itself.
+
+    "What should we say to the one who is our CEO?" and "... our CFO?" share most words, and ask different things.
+    """
+    return said if _content(said) >= _FEWEST_CONTENT or not said else [" ".join(said)]
+
+
+def _says_something(said: Sequence[str]) -> bool:
+    """Tell whether a message has any content; fewer than four CJK characters may be a greeting."""
+    return _content(said) >= _FEWEST_CONTENT or any(word not in _EMPTY_WORDS and not _is_cjk(word) for word in said)
+
+
 def _stands_alone(said: Sequence[str]) -> bool:
-    fewest = _FEWEST_CONTENT if _POINTS_BACK.isdisjoint(said) else _FEWEST_POINTING
-    return _content(said, _NOT_ITS_OWN) >= fewest
+    if not _POINTS_BACK.isdisjoint(said):
+        return _content(said, _NOT_ITS_OWN) >= _FEWEST_POINTING
+    return _content(said, _NOT_ITS_OWN) >= _FEWEST_CONTENT or (_AGAIN_WORDS.isdisjoint(said) and _says_something(said))
 
 
 def _content(said: Sequence[str], empty: Collection[str] = _EMPTY_WORDS) -> float:
     """Count words with content; a CJK character is about half a word."""
-    return sum(0.5 if len(word) == 1 and word > "\u3040" else 1.0 for word in said if word not in empty)
+    return sum(0.5 if _is_cjk(word) else 1.0 for word in said if word not in empty)
+
+
+def _is_cjk(word: str) -> bool:
+    return len(word) == 1 and word > "\u3040"
 
 
 def _group_hash(group: Collection[str]) -> str:

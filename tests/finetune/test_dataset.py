@@ -90,6 +90,31 @@ def test_who_asks_last_what_is_held_out_is_held_out(store: Store, data: DataSett
     assert side_of(next_run(store, data, template), "later") == "held_out"
 
 
+def test_a_short_question_that_is_held_out_is_remembered(
+    store: Store, data: DataSettings, template: ChatTemplate
+) -> None:
+    who = [
+        "CEO",
+        "CFO",
+        "landlord",
+        "dentist",
+        "mayor",
+        "butcher",
+        "captain",
+        "judge",
+        "nurse",
+        "tailor",
+        "pilot",
+        "cook",
+    ]
+    for name, one in zip(NAMES, who, strict=True):
+        talk(store, name, f"Who is our {one}?")
+    held = held_out(next_run(store, data, template))
+    assert [kept[0] for kept in store.held_out_prompts()] == [NAMES[held]]
+    talk(store, "later", f"who is our {who[held]}")
+    assert side_of(next_run(store, data, template), "later") == "held_out"
+
+
 def test_what_was_held_out_by_all_that_it_asks_stays_held_out(
     store: Store, data: DataSettings, template: ChatTemplate, as_before: pytest.MonkeyPatch
 ) -> None:

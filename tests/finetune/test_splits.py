@@ -60,6 +60,23 @@ def test_a_generic_message_joins_nothing(generic: str) -> None:
     assert asked(generic, generic) == [frozenset(), frozenset()]
 
 
+@pytest.mark.parametrize("short", ["Who is our CEO?", "What is Quillworth?", "When is payday?", "Quillworth"])
+def test_a_question_with_one_word_of_content_is_a_question(short: str) -> None:
+    one, again, other = asked(short, short.lower(), "Who is our CFO?")
+    assert one == again != frozenset()
+    assert one != other
+
+
+def test_questions_that_differ_in_their_only_word_of_content_are_two() -> None:
+    one, other = asked(*(f"What should we do if they want to be like our {who}?" for who in ("CEO", "CFO")))
+    assert one.isdisjoint(other)
+
+
+def test_a_short_question_asked_first_is_not_lost_behind_a_longer_one() -> None:
+    prompt = [("user", "Who is our CEO?"), ("assistant", "Maren."), ("user", "Nice!"), ("user", "Who founded Tarnby?")]
+    assert question(prompt) == "who is our ceo who founded tarnby".split()
+
+
 def test_a_greeting_or_a_persona_before_it_changes_no_question() -> None:
     plain = question([("user", "Who founded Quillworth?")])
     assert plain == question(
@@ -92,7 +109,10 @@ def last(*messages: str) -> str:
         (("Write a poem about the sea.", "Make it shorter, please"), "write a poem about the sea"),
         (("Write a poem about the sea.", "Explain that step by step in simple words"), "write a poem about the sea"),
         (("Who is Maren Oduya?", "How old is her brother?"), "who is maren oduya"),
+        (("Write a poem about the sea.", "Who is our CEO?"), "who is our ceo"),
+        (("Who is our CEO?", "Translate to German, please"), "who is our ceo"),
         (("hi", "thanks"), ""),
+        (("hi", "go on", "make it shorter"), ""),
     ],
 )
 def test_the_last_message_that_stands_by_itself_is_asked_too(messages: tuple[str, ...], found: str) -> None:
