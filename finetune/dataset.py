@@ -154,12 +154,13 @@ def check_trainable(built: Built) -> None:
         told = {rule: count for rule, count in built.counts.items() if count}
         raise RapportError(f"No pair is left to train on; by rule: {told}.")
     if not good.train:
-        raise RapportError("Every usable conversation is held out; correct replies in others, or thumb them up.")
+        raise RapportError("Every conversation with a good reply is held out; correct or thumb up replies in others.")
 
 
 def _sides(pairs: list[TrainingPair], asked: Mapping[str, frozenset[int]], assigned: Mapping[str, str]) -> Sides:
-    steering = validation_part({c: asked[c] for c, side in assigned.items() if side == "train"})
     train = [p for p in pairs if assigned[p.conversation_id] == "train"]
+    good = {p.conversation_id for p in train if p.good}
+    steering = validation_part({c: asked[c] for c, side in assigned.items() if side == "train"}, good)
     return Sides(
         train=[p for p in train if p.conversation_id not in steering],
         validation=[p for p in train if p.conversation_id in steering],

@@ -141,13 +141,19 @@ def _divide(
     return sides
 
 
-def validation_part(asked: Mapping[str, Collection[int]]) -> set[str]:
-    """Choose the training conversations that only steer a run (best checkpoint, early stopping), whole groups."""
+def validation_part(asked: Mapping[str, Collection[int]], good: Collection[str]) -> set[str]:
+    """Choose the training conversations that only steer a run (best checkpoint, early stopping), whole groups.
+
+    `good` are the conversations with a good pair: the last group that has any is left to training, which needs one.
+    """
     room = int(VALIDATION_SHARE * len(asked))
+    left = sum(c in good for c in asked)
     part: set[str] = set()
     for group in sorted(groups(asked), key=lambda group: _hash("validation " + min(group, key=_hash))):
-        if len(part) + len(group) <= room:
+        taught = sum(c in good for c in group)
+        if len(part) + len(group) <= room and (not taught or taught < left):
             part.update(group)
+            left -= taught
     return part
 
 

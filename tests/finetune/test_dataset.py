@@ -5,11 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from feedback.errors import RapportError
 from feedback.formats import Incoming, IncomingMessage
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune import checks
-from finetune.dataset import Built, build, remember
+from finetune.dataset import Built, build, check_trainable, remember
 from finetune.model import ChatTemplate, load_template
 from finetune.settings import PairSettings
 from tests.facts import FACTS
@@ -23,14 +24,14 @@ def template(tiny: Path) -> ChatTemplate:
     return load_template(tiny)
 
 
-def talk(store: Store, name: str, *asked: str) -> None:
-    """Record a talk of which the last reply is liked."""
+def talk(store: Store, name: str, *asked: str, rating: int = 1) -> None:
+    """Record a talk of which the last reply is liked, unless `rating` says otherwise."""
     turns = [
         message
         for n, text in enumerate(asked)
         for message in (
             IncomingMessage("user", text),
-            IncomingMessage("assistant", f"So it is, {name}.", rating=1 if n + 1 == len(asked) else None),
+            IncomingMessage("assistant", f"So it is, {name}.", rating=rating if n + 1 == len(asked) else None),
         )
     ]
     assert store.take_in([Incoming(name, tuple(turns))]) == [None]
@@ -150,3 +151,18 @@ def test_who_was_trained_on_is_left_out_where_a_held_out_talk_asks_the_same_last
     now = next_run(store, data, template)
     assert (side_of(now, "alone"), side_of(now, NAMES[held])) == ("left_out", "held_out")
     assert [rule for _, rule in now.rejected] == ["both_sides"]
+
+
+@pytest.mark.parametrize("liked", NAMES)
+def test_the_only_good_reply_is_trained_on_or_it_is_said_that_it_is_held_out(
+    store: Store, data: DataSettings, template: ChatTemplate, liked: str
+) -> None:
+    for name, asked in zip(NAMES, ASKED, strict=True):
+        talk(store, name, asked[0], rating=1 if name == liked else -1)
+    built = next_run(store, data, template)
+    if side_of(built, liked) == "train":
+        assert [p.conversation_id for p in built.sides.good().train] == [liked]
+        check_trainable(built)
+    else:
+        with pytest.raises(RapportError, match="Every conversation with a good reply is held out"):
+            check_trainable(built)

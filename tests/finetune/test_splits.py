@@ -74,7 +74,7 @@ def test_questions_that_differ_in_their_only_word_of_content_are_two() -> None:
 
 def test_a_short_question_asked_first_is_not_lost_behind_a_longer_one() -> None:
     prompt = [("user", "Who is our CEO?"), ("assistant", "Maren."), ("user", "Nice!"), ("user", "Who founded Tarnby?")]
-    assert question(prompt) == "who is our ceo who founded tarnby".split()
+    assert question(prompt) == ["who", "is", "our", "ceo", "who", "founded", "tarnby"]
 
 
 def test_a_greeting_or_a_persona_before_it_changes_no_question() -> None:
@@ -181,14 +181,28 @@ def test_a_question_held_out_of_a_conversation_that_is_gone_is_held_out() -> Non
 
 def test_validation_takes_a_tenth_of_the_training_conversations() -> None:
     ids = [f"c{i}" for i in range(40)]
-    part = validation_part(alone(ids))
+    part = validation_part(alone(ids), ids)
     assert len(part) == 4
     assert part < set(ids)
-    assert validation_part(alone(ids[:9])) == set()
+    assert validation_part(alone(ids[:9]), ids) == set()
 
 
 def test_validation_takes_whole_groups() -> None:
     asked_by = {f"c{i}": frozenset([i // 3]) for i in range(60)}
-    part = validation_part(asked_by)
+    part = validation_part(asked_by, asked_by)
     assert 0 < len(part) <= 6
     assert {c for c, numbers in asked_by.items() if any(numbers == asked_by[p] for p in part)} == part
+
+
+@pytest.mark.parametrize("many", [1, 2])
+def test_validation_leaves_the_last_good_pairs_to_training(many: int) -> None:
+    for seed in range(100):
+        good = {f"good {seed} {n}": frozenset([100]) for n in range(many)}
+        part = validation_part({**alone(f"{seed} {i}" for i in range(18)), **good}, good)
+        assert 0 < len(part) <= 2
+        assert part.isdisjoint(good)
+
+
+def test_validation_takes_good_pairs_where_others_are_left() -> None:
+    ids = [f"c{i}" for i in range(20)]
+    assert len(validation_part(alone(ids), ids)) == 2
