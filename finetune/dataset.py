@@ -14,6 +14,7 @@ from feedback.errors import RapportError
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
+from finetune.asides import key_of
 from finetune.checks import checks_in
 from finetune.model import ChatTemplate
 from finetune.pairs import ALIKE, RATERS, RULES, TrainingPair, choose
@@ -71,7 +72,11 @@ def build(store: Store, data: DataSettings, template: ChatTemplate, settings: Pa
     with _rarely_collected(), checks_in(data.checks_file, template, writes) as checks:
         chosen = choose(store.feedback(kept=settings.kept_replies), checks, settings, template.context, cut)
     ids = list(dict.fromkeys(p.conversation_id for p in chosen.pairs))
-    remembered = [Question(c, d, np.frombuffer(s, dtype=np.uint16)) for c, d, s in store.held_out_prompts()]
+    remembered = [
+        Question(c, d, np.frombuffer(s, dtype=np.uint16))
+        for c, d, s in store.held_out_prompts()
+        if key_of(d) not in chosen.asides.keys
+    ]
     numbers = questions_by_conversation([*remembered, *chosen.questions])
     asked = {c: numbers.get(c, frozenset()) for c in ids}
     known = store.splits(ids)

@@ -15,12 +15,13 @@ import numpy as np
 from feedback.judging import BAD, GOOD, Opinion, opinions, votes
 from feedback.records import Feedback
 from feedback.schema import now
-from finetune.alike import HASHES, Signature, alike, digest, words
+from finetune.alike import HASHES, Signature, alike, digest, signature, words
+from finetune.asides import Asides, asides
 from finetune.checks import COMPLETION, LAST, PROMPT, QUESTION, Check, Checks
 from finetune.settings import PairSettings
 from finetune.signatures import Signatures
 from finetune.splits import HELD_OUT_SHARE as HELD_OUT_SHARE
-from finetune.splits import Question
+from finetune.splits import Question, asked_last, question
 from finetune.weights import weight
 
 if TYPE_CHECKING:
@@ -82,13 +83,14 @@ class TrainingPair:
 class Choice:
     """The usable pairs of a record, how many texts each rule took or rejected, and which reply it rejected.
 
-    `questions` tell what the conversations of the pairs ask, for the split.
+    `questions` tell what the conversations of the pairs ask, for the split, and `asides` what asks nothing by itself.
     """
 
     pairs: list[TrainingPair]
     counts: dict[str, int]
     rejected: list[tuple[str, str]]
     questions: list[Question]
+    asides: Asides
 
 
 @dataclass(slots=True)
@@ -149,11 +151,13 @@ def choose(
     left = [one for one in taken if not one.rule]
     counts.update(rule for _, rule in rejected)
     counts.update(one.pair.kind for one in left)
+    nothing = asides([one.pair.prompt for one in taken])
     return Choice(
         pairs=[one.pair for one in left],
         counts=dict(counts),
         rejected=rejected,
-        questions=_questions(left, signatures),
+        questions=_questions(left, signatures, nothing),
+        asides=nothing,
     )
 
 
@@ -279,11 +283,18 @@ def _most_each(sizes: Sequence[int], others: int, share: float) -> int:
     return most
 
 
-def _questions(taken: Sequence[_Taken], signatures: Signatures) -> list[Question]:
+def _questions(taken: Sequence[_Taken], signatures: Signatures, nothing: Asides) -> list[Question]:
     """Tell what conversations ask, in all and last."""
+    plain = [one for one in taken if one.place not in nothing.prompts]
     found: list[Question] = []
     for nth, part in enumerate((QUESTION, LAST)):
-        asked = {(one.pair.conversation_id, one.asked[nth]): one.place for one in taken if one.asked[nth]}
+        asked = {(one.pair.conversation_id, one.asked[nth]): one.place for one in plain if one.asked[nth]}
         places = list(asked.values())
         found += [Question(*key, minima) for key, minima in zip(asked, signatures.of(places, part), strict=True)]
+    for one in taken:
+        if one.place in nothing.prompts:
+            prompt = nothing.left_out_of(one.pair.prompt)
+            for words_of in (question(prompt), asked_last(prompt)):
+                if words_of:
+                    found.append(Question(one.pair.conversation_id, digest(words_of), signature(words_of)))
     return found

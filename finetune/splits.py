@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
@@ -82,13 +83,19 @@ def questions_by_conversation(questions: Sequence[Question]) -> dict[str, frozen
     signatures = np.empty((len(numbers), HASHES), dtype=np.uint16)
     for one in reversed(questions):
         signatures[numbers[one.digest]] = one.signature
-    links = alike([signatures], SAME_QUESTION)
-    graph = coo_array((np.ones(len(links), dtype=bool), (links[:, 0], links[:, 1])), shape=(len(numbers),) * 2)
-    _, labels = connected_components(graph, directed=False)
+    groups = labels(signatures)
     found: dict[str, set[int]] = defaultdict(set)
     for one in questions:
-        found[one.conversation_id].add(int(labels[numbers[one.digest]]))
+        found[one.conversation_id].add(int(groups[numbers[one.digest]]))
     return {conversation: frozenset(asked) for conversation, asked in found.items()}
+
+
+def labels(signatures: Signature) -> NDArray[np.int32]:
+    """Return (n,) numbers that nearly equal questions share, of (n, HASHES) signatures."""
+    links = alike([signatures], SAME_QUESTION)
+    graph = coo_array((np.ones(len(links), dtype=bool), (links[:, 0], links[:, 1])), shape=(len(signatures),) * 2)
+    found: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return found
 
 
 def assign(

@@ -166,3 +166,54 @@ def test_the_only_good_reply_is_trained_on_or_it_is_said_that_it_is_held_out(
     else:
         with pytest.raises(RapportError, match="Every conversation with a good reply is held out"):
             check_trainable(built)
+
+
+FOLLOW_UPS = [
+    "Kannst du das bitte kürzer fassen?",
+    "Vielen Dank!",
+    "Peux-tu faire plus court ?",
+    "¿Puedes hacerlo más corto?",
+    "もっと短くしてください",
+    "ありがとうございます",
+    "더 짧게 해 주세요",
+    "谢谢你的帮助",
+    "It still doesn't work",
+    "Please fix the grammar",
+    "Use a more professional tone",
+]
+
+
+def groups(built: Built) -> list[int]:
+    return sorted(sum(side_of(built, name) == side for name in NAMES) for side in ("held_out", "train"))
+
+
+@pytest.mark.parametrize("follow_up", FOLLOW_UPS)
+def test_what_follows_questions_on_anything_joins_nobody(
+    store: Store, data: DataSettings, template: ChatTemplate, follow_up: str
+) -> None:
+    for name, asked in zip(NAMES, ASKED, strict=True):
+        talk(store, name, asked[0], follow_up)
+    first = next_run(store, data, template)
+    assert groups(first) == [1, 11]
+    # What stands before it still joins, wherever it is asked.
+    held = held_out(first)
+    talk(store, "later", "Tell me of Tarnby's harbour.", ASKED[held][0], follow_up)
+    talk(store, "another", "Which river runs through Rome?", follow_up)
+    later = next_run(store, data, template)
+    assert (side_of(later, "later"), side_of(later, "another")) == ("held_out", "train")
+
+
+def test_a_held_out_follow_up_stops_joining_once_it_is_seen_to_follow_anything(
+    store: Store, data: DataSettings, template: ChatTemplate
+) -> None:
+    talk(store, "held", "Tell me of Tarnby's harbour.", FOLLOW_UPS[0])
+    store.remember_splits({"held": "held_out"})
+    next_run(store, data, template)
+    talk(store, "joined", ASKED[0][1], FOLLOW_UPS[0])
+    assert side_of(build(store, data, template, PairSettings(), writes=True), "joined") == "held_out"
+    talk(store, "seen", ASKED[1][1], FOLLOW_UPS[0])
+    now = next_run(store, data, template)
+    assert {side_of(now, name) for name in ("joined", "seen")} == {"train"}
+    # A slightly different wording is not joined by what is remembered either.
+    talk(store, "nearly", ASKED[2][1], FOLLOW_UPS[0] + " Danke")
+    assert side_of(next_run(store, data, template), "nearly") == "train"
