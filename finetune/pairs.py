@@ -39,7 +39,7 @@ REJECTS = {
     "repetition": "goes round in circles (good texts alone)",
     "language": "answers in another language than it was asked in (of good replies that no reviewer approved)",
     "contradiction": "the same words to the same prompt were called good and bad elsewhere, at least as often",
-    "duplicate": "a prompt and text nearly the same were taken already",
+    "duplicate": "a prompt and text nearly the same are taken already, of a stronger kind or newer",
     "rater_share": "more of one person's feedback than may count, once five have rated",
     "both_sides": "asks what is held out and, in the same or another conversation, what is trained on",
 }
@@ -99,6 +99,7 @@ class _Taken:
 
     pair: TrainingPair
     asked: tuple[str, str]  # as in its Check
+    changed_at: datetime  # when feedback came on it last
     place: int  # of its signatures
     raters: tuple[str, ...]  # who vouches for it; empty for an imported one
     rule: str = field(default="")  # that rejected it
@@ -142,7 +143,7 @@ def choose(
         else:
             pair = pair_of(feedback, opinion, settings.half_life_days, at)
             place = signatures.put(check.signatures)
-            taken.append(_Taken(pair, check.asked, place, _raters(feedback, opinion)))
+            taken.append(_Taken(pair, check.asked, feedback.changed_at, place, _raters(feedback, opinion)))
     _contradictions(taken)
     _duplicates([one for one in taken if not one.rule and one.pair.good], signatures)
     _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures)
@@ -232,9 +233,15 @@ def same_words(pair: TrainingPair) -> str:
 
 
 def _duplicates(taken: Sequence[_Taken], signatures: Signatures) -> None:
-    """Reject pairs that nearly repeat another one's prompt and text: the strongest kind stays, of equals the oldest."""
+    """Reject pairs that nearly repeat another one's prompt and text: the strongest kind stays, of equals the newest.
+
+    What was said last is what holds now: "open until 18" corrects "open until 17", of which it differs in one word.
+    """
     strength = {kind: place for place, kind in enumerate((*GOOD, *BAD))}
-    ordered = sorted(taken, key=lambda one: strength[one.pair.kind])
+    ordered = sorted(
+        _without_repeats(sorted(taken, key=lambda one: strength[one.pair.kind])),
+        key=lambda one: (strength[one.pair.kind], -one.changed_at.timestamp()),
+    )
     if len(ordered) < 2:
         return
     places = [one.place for one in ordered]
@@ -243,6 +250,18 @@ def _duplicates(taken: Sequence[_Taken], signatures: Signatures) -> None:
         kept, other = ordered[first], ordered[second]
         if not kept.rule:
             other.rule = "duplicate"
+
+
+def _without_repeats(ordered: Sequence[_Taken]) -> list[_Taken]:
+    """Reject all but the first of pairs with the same words; it is as new as the newest of its kind."""
+    firsts: dict[str, _Taken] = {}
+    for one in ordered:
+        first = firsts.setdefault(same_words(one.pair), one)
+        if first is not one:
+            one.rule = "duplicate"
+            if one.pair.kind == first.pair.kind:
+                first.changed_at = max(first.changed_at, one.changed_at)
+    return list(firsts.values())
 
 
 def _last_said(taken: Sequence[_Taken]) -> Signature:

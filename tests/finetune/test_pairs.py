@@ -134,6 +134,30 @@ def test_near_duplicates_go_and_the_strongest_kind_stays(checks: Checks) -> None
     assert choice.rejected == [("m", "duplicate")]
 
 
+def corrected(message_id: str, answer: str, days: int) -> Feedback:
+    """A correction that was written some days ago."""
+    at = NOW - timedelta(days=days)
+    return replace(GOOD, message_id=message_id, content="no", correction=answer, ratings={}, changed_at=at)
+
+
+@pytest.mark.parametrize("newest", ["17", "18"])
+def test_of_two_corrections_that_differ_in_a_word_the_newest_stays(checks: Checks, newest: str) -> None:
+    days = {"17": 5, "18": 5, newest: 1}
+    record = [corrected(hour, f"{LONG} until {hour} and not any longer than that", days[hour]) for hour in ("17", "18")]
+    assert [p.message_id for p in chosen(checks, record).pairs if p.good] == [newest]
+
+
+def test_of_the_same_words_the_oldest_stays_and_is_as_new_as_the_newest(checks: Checks) -> None:
+    texts = [f"{LONG} until {hour} and not any longer than that" for hour in ("17", "18")]
+    record = [corrected("first", texts[0], 9), corrected("other", texts[1], 5), corrected("again", texts[0], 1)]
+    assert [p.message_id for p in chosen(checks, record).pairs if p.good] == ["first"]
+
+
+def test_an_older_correction_stays_before_a_newer_thumb(checks: Checks) -> None:
+    thumbed = replace(GOOD, message_id="new", content=LONG + ".")
+    assert [p.message_id for p in chosen(checks, [thumbed, corrected("old", LONG, 5)]).pairs if p.good] == ["old"]
+
+
 def test_an_equal_answer_or_an_equal_question_alone_is_no_duplicate(checks: Checks) -> None:
     first = replace(GOOD, prompt=(("user", "Who founded Quillworth?"),), content=LONG)
     record = [
