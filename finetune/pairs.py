@@ -10,14 +10,14 @@ from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from feedback.judging import BAD, GOOD, Opinion, opinions, votes
 from feedback.records import Feedback
 from feedback.schema import now
-from finetune.alike import HASHES, Signature, alike, digest, signature, words
+from finetune.alike import alike, digest, signature
+from finetune.apart import apart
 from finetune.asides import Asides, asides
 from finetune.checks import COMPLETION, LAST, PROMPT, QUESTION, Check, Checks
+from finetune.openings import Openings, Prompt, openings
 from finetune.settings import PairSettings
 from finetune.signatures import Signatures
 from finetune.splits import HELD_OUT_SHARE as HELD_OUT_SHARE
@@ -144,20 +144,22 @@ def choose(
             pair = pair_of(feedback, opinion, settings.half_life_days, at)
             place = signatures.put(check.signatures)
             taken.append(_Taken(pair, check.asked, feedback.changed_at, place, _raters(feedback, opinion)))
+    fixed = openings([one.pair.prompt for one in taken])
     _contradictions(taken)
-    _duplicates([one for one in taken if not one.rule and one.pair.good], signatures)
-    _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures)
+    _duplicates([one for one in taken if not one.rule and one.pair.good], signatures, fixed)
+    _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures, fixed)
     _rater_shares([one for one in taken if not one.rule], settings.max_rater_share)
     rejected += [(one.pair.message_id, one.rule) for one in taken if one.rule]
     left = [one for one in taken if not one.rule]
     counts.update(rule for _, rule in rejected)
     counts.update(one.pair.kind for one in left)
-    nothing = asides([one.pair.prompt for one in taken])
+    asked = [fixed.left_out_of(one.pair.prompt) for one in taken]
+    nothing = asides(asked)
     return Choice(
         pairs=[one.pair for one in left],
         counts=dict(counts),
         rejected=rejected,
-        questions=_questions(left, signatures, nothing),
+        questions=_questions(left, signatures, asked, nothing),
         asides=nothing,
     )
 
@@ -232,7 +234,7 @@ def same_words(pair: TrainingPair) -> str:
     return digest([*(part for message in pair.prompt for part in message), pair.completion.strip()])
 
 
-def _duplicates(taken: Sequence[_Taken], signatures: Signatures) -> None:
+def _duplicates(taken: Sequence[_Taken], signatures: Signatures, fixed: Openings) -> None:
     """Reject pairs that nearly repeat another one's prompt and text: the strongest kind stays, of equals the newest.
 
     What was said last is what holds now: "open until 18" corrects "open until 17", of which it differs in one word.
@@ -245,7 +247,8 @@ def _duplicates(taken: Sequence[_Taken], signatures: Signatures) -> None:
     if len(ordered) < 2:
         return
     places = [one.place for one in ordered]
-    links = alike([*(signatures.of(places, part) for part in (PROMPT, COMPLETION)), _last_said(ordered)], ALIKE)
+    others = apart([one.pair.prompt for one in ordered], fixed)
+    links = alike([*(signatures.of(places, part) for part in (PROMPT, COMPLETION)), *others], ALIKE)
     for first, second in sorted(links.tolist(), key=lambda link: (link[1], link[0])):
         kept, other = ordered[first], ordered[second]
         if not kept.rule:
@@ -262,17 +265,6 @@ def _without_repeats(ordered: Sequence[_Taken]) -> list[_Taken]:
             if one.pair.kind == first.pair.kind:
                 first.changed_at = max(first.changed_at, one.changed_at)
     return list(firsts.values())
-
-
-def _last_said(taken: Sequence[_Taken]) -> Signature:
-    """Return (n, HASHES) that are the same, or have nothing in common, as what was said last has the same words or not.
-
-    Behind a persona or a talk two prompts are nearly the same whatever was said last; so that is compared by itself.
-    """
-    prompts = [one.pair.prompt for one in taken]
-    said = b"".join(bytes.fromhex(digest(words(p[-1][1]) if len(p) > 1 else [])) for p in prompts)
-    digests = np.frombuffer(said, dtype=np.uint16).reshape(len(prompts), -1)
-    return np.tile(digests, HASHES // digests.shape[1])
 
 
 def _rater_shares(taken: Sequence[_Taken], share: float) -> None:
@@ -302,18 +294,22 @@ def _most_each(sizes: Sequence[int], others: int, share: float) -> int:
     return most
 
 
-def _questions(taken: Sequence[_Taken], signatures: Signatures, nothing: Asides) -> list[Question]:
-    """Tell what conversations ask, in all and last."""
-    plain = [one for one in taken if one.place not in nothing.prompts]
+def _questions(
+    taken: Sequence[_Taken], signatures: Signatures, prompts: Sequence[Prompt], nothing: Asides
+) -> list[Question]:
+    """Tell what conversations ask, in all and last; `prompts` are without fixed openings."""
+    plain = [one for one in taken if prompts[one.place] is one.pair.prompt and one.place not in nothing.prompts]
     found: list[Question] = []
     for nth, part in enumerate((QUESTION, LAST)):
         asked = {(one.pair.conversation_id, one.asked[nth]): one.place for one in plain if one.asked[nth]}
         places = list(asked.values())
         found += [Question(*key, minima) for key, minima in zip(asked, signatures.of(places, part), strict=True)]
-    for one in taken:
-        if one.place in nothing.prompts:
-            prompt = nothing.left_out_of(one.pair.prompt)
-            for words_of in (question(prompt), asked_last(prompt)):
-                if words_of:
-                    found.append(Question(one.pair.conversation_id, digest(words_of), signature(words_of)))
+    seen = {one.place for one in plain}
+    for one in (one for one in taken if one.place not in seen):
+        prompt = nothing.left_out_of(prompts[one.place])
+        found += [
+            Question(one.pair.conversation_id, digest(said), signature(said))
+            for said in (question(prompt), asked_last(prompt))
+            if said
+        ]
     return found

@@ -217,3 +217,17 @@ def test_a_held_out_follow_up_stops_joining_once_it_is_seen_to_follow_anything(
     # A slightly different wording is not joined by what is remembered either.
     talk(store, "nearly", ASKED[2][1], FOLLOW_UPS[0] + " Danke")
     assert side_of(next_run(store, data, template), "nearly") == "train"
+
+
+def test_behind_a_fixed_instruction_there_are_as_many_groups_as_questions(
+    store: Store, data: DataSettings, template: ChatTemplate
+) -> None:
+    instruction = "You are a careful clerk. Answer the customer below in one short sentence. Customer message: "
+    for name, asked in zip(NAMES, ASKED, strict=True):
+        talk(store, name, instruction + asked[0])
+    first = next_run(store, data, template)
+    assert groups(first) == [1, 11]
+    talk(store, "later", instruction + ASKED[held_out(first)][0])
+    talk(store, "plain", ASKED[held_out(first)][0])
+    later = next_run(store, data, template)
+    assert [side_of(later, name) for name in ("later", "plain")] == ["held_out", "held_out"]

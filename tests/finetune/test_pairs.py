@@ -13,6 +13,7 @@ from finetune.checks import Checks
 from finetune.model import load_template
 from finetune.pairs import RULES, Choice, choose, frame, pair_of
 from finetune.settings import PairSettings
+from finetune.splits import questions_by_conversation
 from tests.feedback.talk import LIKED
 
 NOW = now()
@@ -156,6 +157,56 @@ def test_of_the_same_words_the_oldest_stays_and_is_as_new_as_the_newest(checks: 
 def test_an_older_correction_stays_before_a_newer_thumb(checks: Checks) -> None:
     thumbed = replace(GOOD, message_id="new", content=LONG + ".")
     assert [p.message_id for p in chosen(checks, [thumbed, corrected("old", LONG, 5)]).pairs if p.good] == ["old"]
+
+
+INSTRUCTION = """You are a support classifier. Read the message of the customer below with care and answer with one word
+out of delivery, payment, repair or other. Do not explain, do not greet, and never ask back. Customer message: """
+THINGS = ["camera", "lamp", "kettle", "radio", "bicycle", "mirror", "carpet", "violin", "ladder", "stove"]
+
+
+def classified() -> list[Feedback]:
+    """The same instruction before different messages, of which many get the same answer."""
+    return [
+        replace(
+            GOOD,
+            message_id=f"{thing} {n}",
+            conversation_id=f"{thing} {n}",
+            prompt=(("user", f"{INSTRUCTION}my {thing} {state}"),),
+            content="repair",
+        )
+        for thing in THINGS
+        for n, state in enumerate(("number 512 is late", "number 513 is late", "has a crack", "was never sent"))
+    ]
+
+
+def test_behind_a_fixed_instruction_other_messages_are_no_duplicates(checks: Checks) -> None:
+    record = classified()
+    again = replace(record[2], message_id="again", prompt=(("user", record[2].prompt[0][1].upper() + "!"),))
+    choice = chosen(checks, [*record, again], context=2048)
+    assert told(choice) == {"thumb_up": 40, "duplicate": 1}
+    assert choice.rejected == [("again", "duplicate")]
+
+
+def test_behind_a_fixed_instruction_questions_are_what_follows_it(checks: Checks) -> None:
+    asked = chosen(checks, classified(), context=2048).questions
+    assert len(set(questions_by_conversation(asked).values())) == 40
+
+
+def test_prompts_that_differ_in_a_number_are_no_duplicates(checks: Checks) -> None:
+    record = [
+        replace(GOOD, message_id=model, prompt=(("user", f"{LONG}: how do I reset the {model} to what it was?"),))
+        for model in ("X200", "X300", "x200")
+    ]
+    choice = chosen(checks, record)
+    assert choice.rejected == [("x200", "duplicate")]
+
+
+def test_the_same_question_with_a_typo_is_a_duplicate(checks: Checks) -> None:
+    record = [
+        replace(GOOD, message_id=window, prompt=(("user", f"Tell me: is it so that {LONG} by the {window}?"),))
+        for window in ("wall", "wal")
+    ]
+    assert told(chosen(checks, record)) == {"thumb_up": 1, "duplicate": 1}
 
 
 def test_an_equal_answer_or_an_equal_question_alone_is_no_duplicate(checks: Checks) -> None:
