@@ -12,6 +12,7 @@ let asking = null; // becomes part of `done` with the answer: what was refused i
 const box = make('div', 'rp-review');
 element.appendChild(box);
 let counts = {}; // as last told: nothing is counted while replies are asked about
+let unfolded = ''; // the reply whose talk before it is open
 let editing = false, busyUntil = 0; // should an answer not come: after 3 s keys work again
 
 function make(tag, className, text) {
@@ -23,7 +24,15 @@ function make(tag, className, text) {
 
 const reasonText = (reason) => { const key = 'reason_' + reason, text = rpWord(key); return text === key ? reason : text; };
 const items = () => (props.value?.items ?? []).filter((item) => !look.skipped.includes(item.message_id));
-const ask = (name, data, undo) => { asking = undo ? { undo } : null; busyUntil = Date.now() + 3000; editing = false; trigger(name, { ...data, look: sent() }); };
+function ask(name, data, undo) {
+  asking = undo ? { undo } : null;
+  busyUntil = Date.now() + 3000;
+  editing = false;
+  // What is pressed now would be meant for a reply that is about to go; drawing the answer puts them back.
+  for (const button of box.querySelectorAll('.rp-do button')) button.disabled = true;
+  setTimeout(() => { if (busyUntil && Date.now() >= busyUntil && !editing) draw(); }, 3000);
+  trigger(name, { ...data, look: sent() });
+}
 const sent = () => look.kind === ASK ? { kind: ASK, held: look.held } : { ...look, held: [] };
 const holdAgain = (id) => { look.held = [id, ...look.held.filter((other) => other !== id)]; };
 
@@ -136,9 +145,11 @@ function spoken(className, text) {
   return node;
 }
 
-function before(turns) {
+function before({ message_id, before: turns }) {
   if (!turns?.length) return [];
   const fold = make('details', 'rp-before');
+  fold.open = unfolded === message_id;
+  fold.ontoggle = () => { if (fold.isConnected) unfolded = fold.open ? message_id : ''; };
   fold.append(make('summary', '', rpWord('said_before', { n: turns.length })));
   for (const { role, text } of turns) fold.append(spoken(role === 'user' ? 'rp-asked' : 'rp-answer', text));
   return [fold];
@@ -170,7 +181,7 @@ function card(item) {
   if (item.version !== null) about.append(make('span', '', item.version === 0 ? rpWord('base') : rpWord('version', { n: item.version })));
   for (const signal of item.signals) about.append(make('span', 'rp-tag', rpWord('signal_' + signal)));
   if (item.why) node.append(make('div', 'rp-why-asked', rpWord('why_' + item.why)));
-  node.append(about, ...before(item.before), spoken('rp-asked', item.question), spoken('rp-answer', item.content));
+  node.append(about, ...before(item), spoken('rp-asked', item.question), spoken('rp-answer', item.content));
   if (item.correction !== null) {
     const said = make('div', 'rp-said');
     said.append(make('b', '', rpWord('corrected')), make('span', '', item.correction));
