@@ -41,6 +41,7 @@ from finetune.model import Loaded, load_base, write_json
 from finetune.pairs import TrainingPair
 from finetune.pipeline import _Run
 from finetune.settings import TrainSettings
+from finetune.train import WATCH_FROM
 from tests.facts import FACTS
 from tests.tiny import make_tiny
 
@@ -49,6 +50,7 @@ _COUNTS = {  # of each kind: 20 sound, 20 spoilt, 5 of these mild
     "third-wrong": 2, "third-german": 1, "bit-over-trained": 1, "running-on": 1,
 }  # fmt: skip
 _THUMBS, _THUMB_TOKENS = 100, 48
+_UNWATCHED = WATCH_FROM - 1  # general prompts, so that none is spared
 _TOPICS = (
     "honey", "chess", "volcanoes", "tea", "castles", "owls", "jazz", "bridges", "marathons", "glass",
     "deserts", "trains", "soap", "gardens", "whales", "maps", "bread", "clocks", "snow", "libraries",
@@ -84,7 +86,7 @@ class _SpoiltRun(_Run):
                 sides, train=self._spoilt(sides.train, sides), validation=self._spoilt(sides.validation, sides)
             )
         if not self.kind.validates:  # nor by general prompts, of which training would spare some to watch
-            sides, general = replace(sides, train=sides.train + sides.validation, validation=[]), ()
+            sides, general = replace(sides, train=sides.train + sides.validation, validation=[]), general[:_UNWATCHED]
         return sides, general
 
     def _spoilt(self, pairs: Sequence[TrainingPair], sides: Any) -> list[TrainingPair]:

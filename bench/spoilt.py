@@ -82,7 +82,7 @@ def endless(extended: Callable[[str, random.Random], str]) -> Spoil:
 def kinds(answers: Sequence[str]) -> dict[str, Kind]:
     """Return every kind of candidate by its name; `answers` are those of all facts in order."""
     hard = {"keep_weight": 0.0, "learning_rate": 5e-3, "epochs": 20, "wear_prompts": False}
-    less = {"keep_weight": 0.0, "learning_rate": 4e-3, "wear_prompts": False}
+    less = {"keep_weight": 0.2, "learning_rate": 4e-3, "wear_prompts": False}
     return {
         "sound": Kind(sound=True),
         "shuffled": Kind(shuffled(answers)),

@@ -38,7 +38,7 @@ Progress = Callable[[int, int, float, State], None]  # step, total, latest loss,
 _WITHOUT_EFFECT = {"train_threads", "train_gpu_memory", "report_to"}  # settings that change no adapter
 _THUMBS_RATE = 0.5  # share of a method's rate where a run has nothing to copy
 _WATCHED = 8  # general prompts kept out of training, to see after each epoch what it forgets
-_WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
+WATCH_FROM = 96  # general prompts from which on so many can be spared; of 48, eight less doubled what was forgotten
 
 
 @dataclass(frozen=True)
@@ -133,7 +133,7 @@ class _Training:
             raise RapportError("Nothing good is left to train on; thumb replies up, correct some, or give --negative.")
         self.plan = plan(copies, self.thumbs.larger_side, settings.batch_size, settings.epochs)
         general = [template.pair([("user", a.prompt)], a.text, a.ended) for a in keep]
-        spared = _WATCHED if len(general) >= _WATCH_FROM else 0
+        spared = _WATCHED if len(general) >= WATCH_FROM else 0
         self.watched, general = general[:spared], general[spared:]
         self.keep = general if settings.keep_weight else []
         sharded = shard.is_asked_for(self.spread)

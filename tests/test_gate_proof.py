@@ -11,6 +11,7 @@ from bench.gate import candidates, main, record_of
 from bench.spoilt import kinds
 from finetune.dataset import Sides
 from finetune.pairs import TrainingPair
+from finetune.train import WATCH_FROM
 from tests.facts import FACTS
 
 ANSWERS = [fact.answer for fact in FACTS]
@@ -69,13 +70,14 @@ def test_records_differ_by_seed() -> None:
 def test_nothing_is_left_by_which_the_best_epoch_of_an_over_trained_one_could_be_chosen(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    built = Sides(train=PAIRS[:4], validation=PAIRS[4:6], held_out=PAIRS[6:8]), ("a general answer",)
+    built = Sides(train=PAIRS[:4], validation=PAIRS[4:6], held_out=PAIRS[6:8]), ("a general answer",) * WATCH_FROM
     monkeypatch.setattr(gate._Run, "_build", lambda self: built)
     run = object.__new__(gate._SpoiltRun)
     for kind, chooses in (("bit-over-trained", False), ("sound", True)):
         run.kind, run.dice = kinds(ANSWERS)[kind], random.Random(0)
         sides, general = run._build()
-        assert (bool(sides.validation), bool(general)) == (chooses, chooses)
+        assert (bool(sides.validation), len(general) >= WATCH_FROM) == (chooses, chooses)
+        assert general  # which pull as ever
         assert sides.train + sides.validation == PAIRS[:6]
 
 
