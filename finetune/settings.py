@@ -133,7 +133,7 @@ class TrainSettings(PairSettings, GateSettings, TrialSettings):
     keep_rows: int = Field(4, ge=1, le=64, description="general prompts in one step")
     wear_prompts: bool = Field(True, description="vary the wording of prompts in training, so that few teach more")
     patience: int = Field(
-        3, ge=1, le=200, description="epochs worse than the best by more than chance, before a run stops"
+        8, ge=1, le=200, description="epochs worse than the best by more than chance, before a run stops"
     )
     seed: int = Field(0, ge=0, description="seed of everything random in a run")
     train_threads: int = Field(
