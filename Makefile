@@ -26,10 +26,10 @@ lint: setup
 types: setup
 	$(BIN)/mypy app.py chatui feedback finetune
 
-# The loop trains with every core, and many times slower while another test takes one of them: it runs alone. Of the
-# others a third waits for a browser or a server, so three at a time; in the order that tests/conftest.py gives them.
+# The loop trains with every core, and many times slower while another test takes one of them: it runs alone. The others
+# two at a time (with three, browsers on two cores wait too long now and then), in the order of tests/conftest.py.
 test: lint types
-	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder -m "not loop"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not loop"
 	$(BIN)/python -m pytest tests/test_loop.py
 
 clean:
