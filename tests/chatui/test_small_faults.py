@@ -243,9 +243,10 @@ def test_a_reviewer_sees_what_was_said_before_and_code_as_code(browser, running:
     page = browser.new_page(locale="en-US")
     page.goto(running.url)
     page.click("#rp-reviews")
-    page.fill(".rp-filters input >> nth=0", "2021-01-01")
+    page.locator(".rp-do button:enabled").first.wait_for()  # each filter draws the view anew: one after the other
     page.fill(".rp-filters input >> nth=1", "2021-12-31")
     page.locator(".rp-about", has_text="2021").wait_for()
+    page.locator(".rp-do button:enabled").first.wait_for()
     if page.locator(".rp-asked", has_text="Then?").count() == 0:
         page.click(".rp-do [data-act=skip]")
         page.locator(".rp-asked", has_text="Then?").wait_for()
