@@ -12,6 +12,7 @@ let asking = null; // becomes part of `done` with the answer: what was refused i
 const box = make('div', 'rp-review');
 element.appendChild(box);
 let counts = {}; // as last told: nothing is counted while replies are asked about
+let latest = 0, shown = props.value; // the newest question's number, and what was answered to it: an older answer may come later
 let unfolded = ''; // the reply whose talk before it is open
 let editing = false, busyUntil = 0; // should an answer not come: after 3 s keys work again
 
@@ -23,17 +24,23 @@ function make(tag, className, text) {
 }
 
 const reasonText = (reason) => { const key = 'reason_' + reason, text = rpWord(key); return text === key ? reason : text; };
-const items = () => (props.value?.items ?? []).filter((item) => !look.skipped.includes(item.message_id));
+const items = () => (shown?.items ?? []).filter((item) => !look.skipped.includes(item.message_id));
 function ask(name, data, undo) {
   asking = undo ? { undo } : null;
   busyUntil = Date.now() + 3000;
   editing = false;
   // What is pressed now would be meant for a reply that is about to go; drawing the answer puts them back.
   for (const button of box.querySelectorAll('.rp-do button')) button.disabled = true;
-  setTimeout(() => { if (busyUntil && Date.now() >= busyUntil && !editing) draw(); }, 3000);
+  const mine = ++latest;
+  setTimeout(() => { if (busyUntil && mine === latest) missed(); }, 3000);
   trigger(name, { ...data, look: sent() });
 }
-const sent = () => look.kind === ASK ? { kind: ASK, held: look.held } : { ...look, held: [] };
+// An answer did not come: what there is now is asked for, which does nothing but look, and buttons work meanwhile.
+function missed() {
+  trigger('look', { look: sent() });
+  if (!editing) draw();
+}
+const sent = () => ({ n: latest, ...(look.kind === ASK ? { kind: ASK, held: look.held } : { ...look, held: [] }) });
 const holdAgain = (id) => { look.held = [id, ...look.held.filter((other) => other !== id)]; };
 
 // ---- what can be done with a reply; each knows how it is taken back
@@ -217,21 +224,23 @@ function problem(text) {
 }
 
 function answered() {
+  if ((props.value?.look?.n ?? latest) !== latest) return; // what is looked for now is still on its way, or here already
+  shown = props.value;
   busyUntil = 0;
-  counts = props.value?.counts ?? counts;
-  if (props.value?.rate) {
+  counts = shown?.counts ?? counts;
+  if (shown?.rate) {
     look.held = items().map((item) => item.message_id);
     sessionStorage.setItem('rp-held', JSON.stringify(look.held)); // a reload gives them back
   }
-  if (asking && !props.value?.problem) done.push(asking);
+  if (asking && !shown?.problem) done.push(asking);
   asking = null;
-  if (!props.value?.problem) draft = null;
+  if (!shown?.problem) draft = null;
   else if (draft && items()[0]?.message_id === draft.id) editing = true; // opened again, with what was written
   if (!editing || draft) draw(); // a box that somebody writes in is not drawn anew
 }
 
 function draw() {
-  const value = props.value;
+  const value = shown;
   if (!value) return;
   const item = items()[0], name = look.kind === ASK ? 'ask' : 'review';
   const empty = make('div', 'rp-item rp-nothing', rpWord(name + '_empty'));
