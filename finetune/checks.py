@@ -14,7 +14,7 @@ from finetune.filters import other_language, repeats
 from finetune.model import ChatTemplate, TemplateRefuses
 from finetune.splits import asked_last, question
 
-_MADE_BY = "4"  # goes up whenever a filter or a signature changes, so that what is kept is not believed any more
+_MADE_BY = "5"  # goes up whenever a filter, a signature or the encoding changes: what is kept is then made anew
 PARTS = 4
 PROMPT, COMPLETION, QUESTION, LAST = range(PARTS)
 _TABLE = """CREATE TABLE IF NOT EXISTS checks (key TEXT PRIMARY KEY, tokens INTEGER, repeats INTEGER, foreign_ INTEGER,

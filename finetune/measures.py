@@ -30,7 +30,7 @@ OWN_PROMPTS, OWN_TOKENS = 24, 64  # of the held-out prompts
 _ELSEWHERE, _ELSEWHERE_ROWS = 4, 200  # other prompts for each correction; most of such rows in all
 _SHORT = 48  # tokens; a good reply of more may well be cut at OWN_TOKENS, so its prompt is not answered
 HARM_TOKENS = 24
-_KIND = 3  # of figures in a file; another number makes all of them anew
+_KIND = 4  # of figures in a file; another number makes all of them anew
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as quiet
 
 from feedback.errors import RapportError
+from finetune.marks import Marks
 from finetune.spread import on_gpus
 
 IGNORED = -100  # the label of a token that carries no loss
@@ -57,13 +58,15 @@ class ChatTemplate:
         """Read template, end-of-turn tokens and context length. Raises LoadError without a chat template."""
         if not tokenizer.chat_template:
             raise LoadError(_NO_TEMPLATE)
-        self.tokenizer = tokenizer
+        self.tokenizer, self._marks = tokenizer, Marks(tokenizer)
         self.context = int(model.config.get_text_config().max_position_embeddings)
         self.end_ids = self._end_ids(model)
         self.end_of_turn = self._end_of_turn()
 
     def prompt(self, messages: Sequence[tuple[str, str]]) -> list[int]:
         """Encode (role, content) messages up to where the reply begins. Raises TemplateRefuses."""
+        if self._marks.are_in(messages):
+            return self._marks.ids(self._render(self._marks.enclosed(messages), add_generation_prompt=True))
         text = self._render(messages, add_generation_prompt=True)
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
@@ -81,6 +84,9 @@ class ChatTemplate:
 
     def encode(self, text: str) -> list[int]:
         """Encode the text of a reply, without any frame."""
+        said = [("assistant", text)]
+        if self._marks.are_in(said):
+            return self._marks.ids(self._marks.enclosed(said)[0][1])
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
     def decode(self, ids: Sequence[int]) -> str:
