@@ -88,7 +88,7 @@ def local_engine(store: Store, data: DataSettings, chat: ChatSettings) -> LocalE
 
     def load(number: int, onto: Any = None) -> Loaded:
         folder = data.data_dir / store.version(number).path if number else None
-        return attach_version(onto, folder) if onto and folder else load_version(data.base_dir, folder)
+        return attach_version(onto, folder) if onto and folder else load_version(data.base_dir, folder, today=True)
 
     return LocalEngine(load, chat.max_streams, chat.max_waiting, chat.engine_memory, chat.weights)
 
@@ -108,7 +108,7 @@ def remote_engine(store: Store, data: DataSettings, chat: ChatSettings) -> Remot
         adapter_path,
         key=chat.engine_key,
         model=chat.engine_model,
-        read_template=lambda: load_template(data.base_dir),
+        read_template=lambda: load_template(data.base_dir, today=True),
         patience=chat.patience,
     )
 

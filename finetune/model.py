@@ -21,6 +21,7 @@ from transformers import (
 from transformers.utils import logging as quiet
 
 from feedback.errors import RapportError
+from finetune.clock import stopped
 from finetune.marks import Marks
 from finetune.spread import on_gpus
 
@@ -54,11 +55,14 @@ class Encoded:
 class ChatTemplate:
     """How messages become tokens and tokens become text."""
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel):
-        """Read template, end-of-turn tokens and context length. Raises LoadError without a chat template."""
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, model: PreTrainedModel, today: bool = False):
+        """Read template, end-of-turn tokens and context length. Raises LoadError without a chat template.
+
+        Where the template writes the date it is the same one for ever or, for people who chat, that of `today`.
+        """
         if not tokenizer.chat_template:
             raise LoadError(_NO_TEMPLATE)
-        self.tokenizer, self._marks = tokenizer, Marks(tokenizer)
+        self.tokenizer, self._marks, self._today = tokenizer, Marks(tokenizer), today
         self.context = int(model.config.get_text_config().max_position_embeddings)
         self.end_ids = self._end_ids(model)
         self.end_of_turn = self._end_of_turn()
@@ -106,8 +110,13 @@ class ChatTemplate:
 
     def _apply(self, messages: Sequence[tuple[str, str]], add_generation_prompt: bool) -> str:
         turns = [{"role": role, "content": content} for role, content in messages]
+        written = self.tokenizer.get_chat_template()
+        if not self._today and "strftime_now" in written:
+            written = stopped(written)
         return str(
-            self.tokenizer.apply_chat_template(turns, add_generation_prompt=add_generation_prompt, tokenize=False)
+            self.tokenizer.apply_chat_template(
+                turns, chat_template=written, add_generation_prompt=add_generation_prompt, tokenize=False
+            )
         )
 
     def _end_ids(self, model: PreTrainedModel) -> frozenset[int]:
@@ -174,7 +183,9 @@ def best_device() -> torch.device:
     return torch.device("cuda" if on_gpus() else "cpu")
 
 
-def load_base(folder: Path, dtype: torch.dtype | None = None, device: torch.device | None = None) -> Loaded:
+def load_base(
+    folder: Path, dtype: torch.dtype | None = None, device: torch.device | None = None, today: bool = False
+) -> Loaded:
     """Load a base model from a folder. Raises LoadError with one sentence for anything that cannot be loaded."""
     device = device or best_device()
     quiet.disable_progress_bar()
@@ -188,7 +199,7 @@ def load_base(folder: Path, dtype: torch.dtype | None = None, device: torch.devi
             local_files_only=True,
         )
         model.to(device).eval()
-        return Loaded(model, ChatTemplate(tokenizer, model), device)
+        return Loaded(model, ChatTemplate(tokenizer, model, today), device)
     except LoadError:
         raise
     # Reading a stranger's folder can fail in as many ways as there are model files; each becomes one sentence.
@@ -197,7 +208,7 @@ def load_base(folder: Path, dtype: torch.dtype | None = None, device: torch.devi
         raise LoadError(f"The model in {str(folder)!r} cannot be loaded: {reason}") from error
 
 
-def load_template(folder: Path) -> ChatTemplate:
+def load_template(folder: Path, today: bool = False) -> ChatTemplate:
     """Load a model's chat template without its weights. Raises LoadError."""
     try:
         config = AutoConfig.from_pretrained(folder, trust_remote_code=False, local_files_only=True)
@@ -206,7 +217,7 @@ def load_template(folder: Path) -> ChatTemplate:
             model = AutoModelForCausalLM.from_config(config, trust_remote_code=False)
         if (folder / "generation_config.json").is_file():
             model.generation_config = GenerationConfig.from_pretrained(folder, local_files_only=True)
-        return ChatTemplate(tokenizer, model)
+        return ChatTemplate(tokenizer, model, today)
     except LoadError:
         raise
     # As in load_base: each of the many ways to fail becomes one sentence.
@@ -230,20 +241,22 @@ def check_usable(folder: Path) -> None:
         raise LoadError(_NO_TEMPLATE)
 
 
-def load_version(base_dir: Path, version_dir: Path | None, device: torch.device | None = None) -> Loaded:
+def load_version(
+    base_dir: Path, version_dir: Path | None, device: torch.device | None = None, today: bool = False
+) -> Loaded:
     """Load a version for serving: the base (None), a whole model, or an adapter, merged where it can be.
 
-    Raises LoadError.
+    `today` is for the chat, see ChatTemplate. Raises LoadError.
     """
     if version_dir is None:
-        return load_base(base_dir, device=device)
+        return load_base(base_dir, device=device, today=today)
     if (version_dir / "model").is_dir():
-        return load_base(version_dir / "model", device=device)
+        return load_base(version_dir / "model", device=device, today=today)
     from peft import PeftModel
 
     from finetune import bottleneck, virtual
 
-    loaded = load_base(base_dir, device=device)
+    loaded = load_base(base_dir, device=device, today=today)
     try:
         if (version_dir / "bottleneck").is_dir():
             bottleneck.load(loaded.model, version_dir / "bottleneck")
