@@ -345,6 +345,17 @@ def test_corrections_decide_where_there_are_any_and_thumbs_may_not_get_worse() -
     assert "margin of liked over disliked replies fell by 0.25" in verdict.reason
 
 
+@pytest.mark.parametrize(("rise", "verdict"), [(0.2, "promoted"), (2.0, "refused")])
+def test_chosen_replies_may_not_become_unlikely_even_where_discarded_ones_do_too(rise: float, verdict: str) -> None:
+    rated = [*pairs(6), *pairs(8, kind="chosen"), *pairs(8, kind="discarded", good=False)]
+    noise = [0.01 * (i % 3) for i in range(8)]
+    before = version([*BETTER[0], *[1.5] * 16], good=14)
+    after = version([*BETTER[1], *[1.5 + rise + n for n in noise] * 2], good=14)
+    judged = gate(Compared(rated, before, before, after), GateSettings(), 100)
+    assert (judged.verdict, judged.figures["decided_by"]) == (verdict, "correction_likelihood")
+    assert ("replies people chose over others rose by 2.01" in judged.reason) == (verdict == "refused")
+
+
 def test_figures_that_are_not_finite_are_refused_and_can_be_written_as_json() -> None:
     for verdict in (decide([1.0], [0.5]), decide([1.0] * 4, [math.nan] * 4), decide(*BETTER, kept=[math.nan, 1.0])):
         assert verdict.verdict == "refused"
