@@ -12,6 +12,7 @@ _EXPECTED_END = 0.7  # nats; below it the end of turn is the likeliest token, an
 _FEWEST_OWN = 3  # own replies; below that no share of them is sure
 _FEWEST_MISPLACED = 3  # corrections
 _FEWEST_MIXED_UP = 2  # conversations; one may be chance, however large a share of a few it is
+_FEWEST_FOREIGN = 2  # own replies; likewise
 Measured = Mapping[str, Estimate]  # one version's figures by name
 
 
@@ -47,9 +48,13 @@ def bounds_of(
     changed: Measured,
     taught: Taught,
     mixed_up: int,
+    more_foreign: int,
     settings: GateSettings,
 ) -> list[Bound]:
-    """Return every bound that there are figures for; `mixed_up` are the conversations whose corrections are.
+    """Return every bound that there are figures for.
+
+    `mixed_up` are the conversations whose corrections are, `more_foreign` the own replies by which the candidate has
+    more in another language.
 
     General loss and divergence are held against the base model, so that a chain of versions cannot drift away step by
     step; all else against what serves, but for what it was taught, which stands by itself.
@@ -58,7 +63,7 @@ def bounds_of(
         bound
         for bound in (
             *_general(base, serving, candidate, settings),
-            *_held_out(serving, candidate, changed, mixed_up, settings),
+            *_held_out(serving, candidate, changed, mixed_up, more_foreign, settings),
             _misplaced(taught, settings),
         )
         if not math.isnan(bound.value)
@@ -97,12 +102,20 @@ def _general(base: Measured, serving: Measured, candidate: Measured, settings: G
 
 
 def _held_out(
-    serving: Measured, candidate: Measured, changed: Measured, mixed_up: int, settings: GateSettings
+    serving: Measured,
+    candidate: Measured,
+    changed: Measured,
+    mixed_up: int,
+    more_foreign: int,
+    settings: GateSettings,
 ) -> list[Bound]:
     return [
         Bound("liked replies", "max_liked_rise", _fall("liked_loss", changed), settings.max_liked_rise,
               "The loss of replies people liked or went on from rose by {:.2f} nats a token",
               _surely("liked_loss", changed)),
+        Bound("chosen replies", "max_liked_rise", _fall("chosen_loss", changed), settings.max_liked_rise,
+              "The loss of replies people chose over others rose by {:.2f} nats a token",
+              _surely("chosen_loss", changed)),
         Bound("margin", "max_margin_fall", _fall("margin", changed), settings.max_margin_fall,
               "The margin of liked over disliked replies fell by {:.2f} nats a token", _surely("margin", changed)),
         Bound("corrections to their own question", "max_unspecific", _fall("unspecific", changed),
@@ -122,7 +135,7 @@ def _held_out(
               _of_enough("own_repetition", candidate) and _surely_above("own_repetition", serving, candidate)),
         Bound("own language", "max_foreign_rise", _rise("own_foreign", serving, candidate), settings.max_foreign_rise,
               "It answers in another language than people wanted: the share of such replies to held-out prompts rose"
-              " by {:.2f}", _two_more("own_foreign", serving, candidate)),
+              " by {:.2f}", more_foreign >= _FEWEST_FOREIGN),
     ]  # fmt: skip
 
 
@@ -143,7 +156,7 @@ def _of_enough(name: str, after: Measured) -> bool:
 
 
 def _two_more(name: str, before: Measured, after: Measured) -> bool:
-    """Tell whether a share moved by two replies or more: one may be chance."""
+    """Tell whether a share of all replies moved by two of them or more: one may be chance."""
     return name in before and name in after and round(abs(_rise(name, before, after)) * after[name].n) >= 2
 
 

@@ -28,6 +28,7 @@ from finetune.splits import (
     questions_by_conversation,
     validation_part,
 )
+from finetune.witnesses import in_groups
 
 _NAMES = tuple(TrainingPair.__dataclass_fields__)
 
@@ -142,7 +143,7 @@ def write(sides: Sides, folder: Path) -> None:
 
 
 def read(folder: Path) -> Sides:
-    """Read a dataset that `write` wrote, in its order."""
+    """Read a dataset that `write` wrote, in its order; one of an earlier version knows no groups."""
     from datasets import load_from_disk
 
     sides: dict[str, list[TrainingPair]] = {side: [] for side in Sides.__dataclass_fields__}
@@ -166,10 +167,11 @@ def _sides(pairs: list[TrainingPair], asked: Mapping[str, frozenset[int]], assig
     train = [p for p in pairs if assigned[p.conversation_id] == "train"]
     good = {p.conversation_id for p in train if p.good}
     steering = validation_part({c: asked[c] for c, side in assigned.items() if side == "train"}, good)
+    held = {c: asked[c] for c, side in assigned.items() if side == "held_out"}
     return Sides(
         train=[p for p in train if p.conversation_id not in steering],
         validation=[p for p in train if p.conversation_id in steering],
-        held_out=[p for p in pairs if assigned[p.conversation_id] == "held_out"],
+        held_out=in_groups([p for p in pairs if p.conversation_id in held], held),
     )
 
 

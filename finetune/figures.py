@@ -87,6 +87,12 @@ def mixed_up_conversations(pairs: Sequence[TrainingPair], before: VersionFigures
     return len({pair.conversation_id for pair, mixed in zip(pairs, _mixed_up(before, after), strict=True) if mixed})
 
 
+def more_foreign(before: VersionFigures, after: VersionFigures) -> int:
+    """Count by how many more of a version's own replies are in another language than people wanted."""
+    earlier, now = (sum(reply.foreign is True for reply in version.own) for version in (before, after))
+    return now - earlier
+
+
 def rated_conversations(pairs: Sequence[TrainingPair]) -> tuple[int, int]:
     """Count the conversations with a good and with a bad reply among those that margins are made of."""
     rated = [pair for pair in pairs if _is_rated(pair)]

@@ -65,6 +65,7 @@ class TrainingPair:
 
     `ends`: the end of turn carries loss too. `correction_id` names the wording, None for the reply's own. Not `good`:
     the completion is to become less likely, and `instead` is what was said to be right in its place, if anything was.
+    `group` names the conversations that ask nearly the same, once that is known of what is held out.
     """
 
     message_id: str
@@ -77,6 +78,7 @@ class TrainingPair:
     weight: float = 1.0
     good: bool = True
     instead: str | None = None
+    group: str | None = None
 
 
 @dataclass(frozen=True)

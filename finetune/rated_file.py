@@ -16,6 +16,7 @@ from feedback.store import Store
 from feedback.transfer import import_file
 from finetune.model import ChatTemplate, TemplateRefuses
 from finetune.pairs import TrainingPair, contradicted, pair_of, same_words
+from finetune.witnesses import grouped
 
 _IN_MEMORY = "sqlite://"
 
@@ -49,7 +50,8 @@ def read_rated(path: Path) -> RatedFile:
     undecided["contradiction"] += sum(against)
     stand = [pair for pair, wrong in zip(judged, against, strict=True) if not wrong]
     once = {(same_words(pair), pair.kind): pair for pair in reversed(stand)}  # of equals the first
-    found = RatedFile(list(once.values())[::-1], bad, undecided={rule: n for rule, n in undecided.items() if n})
+    pairs = grouped(list(once.values())[::-1])
+    found = RatedFile(pairs, bad, undecided={rule: n for rule, n in undecided.items() if n})
     if not found.pairs:
         raise BadInput(
             f"The file {str(path)!r} holds no reply with a thumb, a correction, a choice or an approval that says "

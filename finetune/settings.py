@@ -47,7 +47,9 @@ class GateSettings(Settings):
         0.60, ge=0, description="most that general answers may be from the base model's, as KL in nats a token"
     )
     max_liked_rise: float = Field(
-        0.30, ge=0, description="most that the loss of replies people liked or went on from may rise, in nats a token"
+        0.30,
+        ge=0,
+        description="most that the loss of replies people liked or went on from, or chose, may rise, in nats a token",
     )
     max_margin_fall: float = Field(
         0.10, ge=0, description="most that the margin of liked over disliked replies may fall, in nats a token"

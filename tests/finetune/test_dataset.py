@@ -1,6 +1,7 @@
 """A run's dataset: on which side a question ends up, wherever in a talk it is asked."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from feedback.formats import Incoming, IncomingMessage
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune import checks
-from finetune.dataset import Built, build, check_trainable, remember
+from finetune.dataset import Built, build, check_trainable, read, remember, write
+from finetune.measures import after_others
 from finetune.model import ChatTemplate, load_template
+from finetune.pairs import TrainingPair
 from finetune.settings import PairSettings
+from finetune.witnesses import by_question
 from tests.facts import FACTS
 
 ASKED = [(one.asked[0], other.asked[1]) for one, other in zip(FACTS[:12], FACTS[12:], strict=True)]  # all different
@@ -231,3 +235,56 @@ def test_behind_a_fixed_instruction_there_are_as_many_groups_as_questions(
     talk(store, "plain", ASKED[held_out(first)][0])
     later = next_run(store, data, template)
     assert [side_of(later, name) for name in ("later", "plain")] == ["held_out", "held_out"]
+
+
+LONG_INSTRUCTION = (
+    "You are a careful clerk of a large company that has been in business for many years. Read the message of the "
+    "customer below with great care, think about what they want to know, and answer it in one short sentence of plain "
+    "English, without any greeting, apology, list or closing line, and never guess at what you do not know. "
+    "Customer message: "
+)
+
+
+def witnesses(pairs: list[TrainingPair]) -> list[list[str]]:
+    """Return the conversations of the pairs that are one witness each, in the order of the pairs."""
+    together: dict[str, list[str]] = {}
+    for pair, witness in zip(pairs, by_question(pairs), strict=True):
+        together.setdefault(witness.conversation_id, []).append(pair.conversation_id)
+    return list(together.values())
+
+
+@pytest.mark.parametrize(("before", "after"), [(LONG_INSTRUCTION, []), ("", FOLLOW_UPS[:1])])
+def test_what_the_split_keeps_apart_is_a_witness_each(
+    store: Store,
+    data: DataSettings,
+    template: ChatTemplate,
+    before: str,
+    after: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(template, "context", 2048)
+    for name, asked in zip(NAMES, ASKED, strict=True):
+        talk(store, name, before + asked[0], *after)
+    store.remember_splits(dict.fromkeys(NAMES[:2], "held_out"))
+    talk(store, "the same", before + ASKED[0][0])
+    sides = next_run(store, data, template).sides
+    write(sides, tmp_path / "dataset")
+    for held in (sides.held_out, read(tmp_path / "dataset").held_out):
+        assert witnesses(held) == [[NAMES[0], "the same"], [NAMES[1]]]
+        assert all(after_others([replace(pair, kind="correction") for pair in held]))
+
+
+def test_a_dataset_that_knows_no_groups_has_its_witnesses_found_anew(
+    store: Store, data: DataSettings, template: ChatTemplate, tmp_path: Path
+) -> None:
+    from datasets import load_from_disk
+
+    for name, asked in zip(NAMES, ASKED, strict=True):
+        talk(store, name, asked[0])
+    store.remember_splits(dict.fromkeys(NAMES[:2], "held_out"))
+    talk(store, "the same", ASKED[0][0])
+    write(next_run(store, data, template).sides, tmp_path / "new")
+    load_from_disk(str(tmp_path / "new")).remove_columns("group").save_to_disk(str(tmp_path / "old"))
+    held = read(tmp_path / "old").held_out
+    assert witnesses(held) == [[NAMES[0], "the same"], [NAMES[1]]]

@@ -237,6 +237,19 @@ def test_one_own_reply_of_a_few_that_is_worse_may_be_chance(worse: ReplyFigures)
     assert (judged.verdict, "held-out prompts" in judged.reason) == ("refused", True)
 
 
+@pytest.mark.parametrize(("foreign", "verdict"), [((6,), "promoted"), ((6, 7), "refused")])
+def test_replies_in_another_language_are_counted_however_their_conversations_weigh(
+    foreign: tuple[int, ...], verdict: str
+) -> None:
+    """A conversation with one reply weighs as much as one with six: a third of three for a single reply."""
+    held = [replace(pair, conversation_id=f"c{max(0, n - 5)}") for n, pair in enumerate(pairs(8))]
+    own = [FOREIGN if n in foreign else ENDS for n in range(8)]
+    before, after = version([3.0] * 8, own=[ENDS] * 8), version([1.0 + 0.1 * n for n in range(8)], own=own)
+    judged = gate(Compared(held, before, before, after), GateSettings(), 48)
+    (bound,) = [bound for bound in judged.figures["bounds"] if bound["name"] == "own language"]
+    assert (judged.verdict, bound["value"]) == (verdict, pytest.approx(len(foreign) / 3))
+
+
 @pytest.mark.parametrize(("worse", "name"), [(RUNS_ON, "own replies that end"), (REPEATS, "own repetition")])
 def test_of_two_own_replies_no_bound_is_sure(worse: ReplyFigures, name: str) -> None:
     for n, sure in ((2, False), (3, True)):
@@ -330,6 +343,17 @@ def test_corrections_decide_where_there_are_any_and_thumbs_may_not_get_worse() -
         verdict = gate(Compared(rated, before, before, after), GateSettings(), 100)
         assert (verdict.verdict, verdict.figures["decided_by"]) == (expected, "correction_likelihood")
     assert "margin of liked over disliked replies fell by 0.25" in verdict.reason
+
+
+@pytest.mark.parametrize(("rise", "verdict"), [(0.2, "promoted"), (2.0, "refused")])
+def test_chosen_replies_may_not_become_unlikely_even_where_discarded_ones_do_too(rise: float, verdict: str) -> None:
+    rated = [*pairs(6), *pairs(8, kind="chosen"), *pairs(8, kind="discarded", good=False)]
+    noise = [0.01 * (i % 3) for i in range(8)]
+    before = version([*BETTER[0], *[1.5] * 16], good=14)
+    after = version([*BETTER[1], *[1.5 + rise + n for n in noise] * 2], good=14)
+    judged = gate(Compared(rated, before, before, after), GateSettings(), 100)
+    assert (judged.verdict, judged.figures["decided_by"]) == (verdict, "correction_likelihood")
+    assert ("replies people chose over others rose by 2.01" in judged.reason) == (verdict == "refused")
 
 
 def test_figures_that_are_not_finite_are_refused_and_can_be_written_as_json() -> None:

@@ -15,6 +15,7 @@ from finetune import measures
 from finetune.__main__ import main
 from finetune.model import load_template
 from finetune.rated_file import fitting, read_rated
+from finetune.witnesses import by_question
 
 BEFORE = [
     {"role": "user", "content": "hello"},
@@ -158,6 +159,26 @@ def test_bad_lines_and_replies_that_do_not_fit_are_counted(file: Path, tiny: Pat
         out.write("\n" + json.dumps({"prompt": "x " * 400, "completion": "too long", "label": True}))
     rated = fitting(read_rated(file), load_template(tiny))
     assert (len(rated.pairs), rated.left_out, [line.number for line in rated.bad]) == (10, 1, [9])
+
+
+def test_who_asks_the_same_is_told_by_the_whole_file(tmp_path: Path, tiny: Path) -> None:
+    """What follows three unrelated questions asks nothing, even where the replies to two of them alone are measured."""
+    talks = {"Where do herons nest?": "fox", "Who founded Quillworth?": "box", "Which river is longest?": "x " * 400}
+    rows = [
+        {
+            "conversation_id": text,
+            "messages": [
+                {"role": "user", "content": text},
+                {"role": "assistant", "content": "so"},
+                {"role": "user", "content": "Kannst du das kürzer fassen?"},
+                {"role": "assistant", "content": reply, "rating": 1},
+            ],
+        }
+        for text, reply in talks.items()
+    ]
+    rated = fitting(read_rated(written(tmp_path / "talks.jsonl", rows)), load_template(tiny))
+    assert rated.left_out == 1
+    assert len({pair.conversation_id for pair in by_question(rated.pairs)}) == 2
 
 
 @pytest.mark.parametrize("content", [None, "", '{"messages": [{"role": "user", "content": "hello"}]}'])
