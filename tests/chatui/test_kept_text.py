@@ -8,7 +8,7 @@ from chatui.settings import ChatSettings
 from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, wait_for
-from tests.chatui.visit import IN_BROWSER, history, say
+from tests.chatui.visit import IN_BROWSER, begin, conversation, history, say
 
 pytestmark = IN_BROWSER
 AT = "() => { const at = document.activeElement; return at.dataset.act ?? at.dataset.reason ?? at.tagName; }"
@@ -113,3 +113,14 @@ def test_the_language_switch_asks_before_it_ends_a_temporary_chat(page, running:
     page.locator("#rp-new", has_text="新对话").wait_for()
     page.locator("body[data-temporary=no]").wait_for()
     assert page.input_value("#rp-ask textarea") == ""  # it would be kept now
+
+
+def test_a_tab_that_slept_through_a_restart_keeps_its_conversation(page, running: Running) -> None:
+    say(page, "before the restart")
+    before = conversation(page)
+    handlers = next(fn.fn.__self__ for fn in running.app.page.fns.values() if getattr(fn.fn, "__name__", "") == "tick")
+    handlers.tabs.__init__()
+    wait_for(lambda: handlers.tabs._marks)  # the page has looked around
+    begin(page, "and after it")
+    wait_for(lambda: len(running.app.store.history(before)) == 4)
+    assert conversation(page) == before
