@@ -256,10 +256,14 @@ class Handlers:
             self.tabs.arrive(session, self._addressed(request)[0])
         look, done = self.tabs.get(session), self.tabs.done(session)
         chat, rest = self.parts(look, tail=False), (self.views.pill(), self.learning.now(fresh=False))
+        gone = chat[1]["conv"] != look.conversation_id
         if self.tabs.is_followed(session):
             chat = (SKIP, SKIP, SKIP, chat[3])  # the handler that follows the reply sends these
         if self.tabs.get(session) != look or self.tabs.done(session) != done:
             return (SKIP,) * (len(chat) + len(rest))  # the tab has moved on meanwhile, or shows a newer thumb
+        if gone:  # deleted in another tab, say: what is said next begins another, as secret as this one
+            fresh = self.temporary.open(look.opening) if is_temporary(look.conversation_id) else None
+            chat = self.parts(self.tabs.open(session, fresh), tail=False)
         if not self.tabs.is_news(session, _mark(chat[1], chat[3], *rest)):
             return (SKIP,) * (len(chat) + len(rest))
         return (*chat, *rest)

@@ -120,3 +120,24 @@ def test_a_look_around_opens_nothing_over_what_was_sent_meanwhile(
     monkeypatch.setattr(store, "opening", opened_meanwhile)
     handlers.tick(tab(before))
     assert handlers.tabs.get("tab").conversation_id == other
+
+
+def test_a_tab_whose_conversation_was_deleted_elsewhere_begins_another_with_the_next_message(store: Store) -> None:
+    handlers = handlers_of(store)
+    shown = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    store.delete(shown)
+    assert handlers.tick(tab(shown))[1]["conv"] is None
+    sent = asyncio.run(last(handlers.send("hello again", False, tab())))
+    assert sent["conv"] not in (None, shown)
+    assert [m["role"] for m in sent["msgs"]] == ["user", "assistant"]
+
+
+def test_a_temporary_chat_that_is_gone_is_followed_by_a_temporary_one(store: Store) -> None:
+    handlers = handlers_of(store)
+    handlers.open_temporary(tab())
+    handlers.temporary.close()
+    drawn = handlers.tick(tab())[1]
+    assert drawn["temporary"] and drawn["msgs"] == []
+    sent = asyncio.run(last(handlers.send("between us", False, tab())))
+    assert sent["temporary"] and len(sent["msgs"]) == 2
+    assert store.conversations() == []
