@@ -234,7 +234,7 @@ const card = make('div', 'rp-card');
 card.hidden = true;
 card.setAttribute('role', 'dialog');
 let cardFor = null; // {id, value, comment}: the message, its thumb, and the comment that is kept of it
-const remarks = {}; // comments by message id, until the page shows them as kept
+const remarks = rpKeep('remarks', () => remarks) ?? {}; // comments by message id, until the page shows them as kept
 
 function closeCard() { card.hidden = true; cardFor = null; }
 
@@ -347,7 +347,7 @@ function changes(before, after) {
   return out;
 }
 
-const drafts = {}; // by message id, until the page shows them as kept: neither a refusal nor Esc loses a text
+const drafts = rpKeep('drafts', () => drafts) ?? {}; // by message id, until the page shows them as kept: neither a refusal nor Esc loses a text
 let asking = null; // what is on its way: {id, open}; opens again, under the message, what was written when it is refused
 
 function refused(text) {
@@ -498,11 +498,14 @@ document.addEventListener('keydown', (event) => {
 
 // ---- what changed
 
-// What was in the composer when the language was switched.
+// What was in the composer when the page was loaded anew; what is written in a temporary chat stays there.
+const composer = () => document.querySelector('#rp-ask textarea');
+let written = rpKeep('composer', () => rpTemporary() ? '' : written + (composer()?.value ?? '')) ?? '';
 function writtenBefore() {
-  const box = document.querySelector('#rp-ask textarea'), text = box && rpWritten();
-  if (!text) return;
-  box.value = text + box.value;
+  const box = composer();
+  if (!box || !written) return;
+  box.value = written + box.value;
+  written = '';
   box.dispatchEvent(new Event('input', { bubbles: true }));
 }
 
