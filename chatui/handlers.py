@@ -252,12 +252,18 @@ class Handlers:
     def tick(self, request: gr.Request) -> Parts:
         """Look for changes that this tab has not been sent: from another tab, a run, the command line."""
         session = request.session_hash or ""
+        if not self.tabs.knows(session):  # the app was started anew while the tab slept
+            self.tabs.arrive(session, self._addressed(request)[0])
         look, done = self.tabs.get(session), self.tabs.done(session)
         chat, rest = self.parts(look, tail=False), (self.views.pill(), self.learning.now(fresh=False))
+        gone = chat[1]["conv"] != look.conversation_id
         if self.tabs.is_followed(session):
             chat = (SKIP, SKIP, SKIP, chat[3])  # the handler that follows the reply sends these
         if self.tabs.get(session) != look or self.tabs.done(session) != done:
             return (SKIP,) * (len(chat) + len(rest))  # the tab has moved on meanwhile, or shows a newer thumb
+        if gone:  # deleted in another tab, say: what is said next begins another, as secret as this one
+            fresh = self.temporary.open(look.opening) if is_temporary(look.conversation_id) else None
+            chat = self.parts(self.tabs.open(session, fresh), tail=False)
         if not self.tabs.is_news(session, _mark(chat[1], chat[3], *rest)):
             return (SKIP,) * (len(chat) + len(rest))
         return (*chat, *rest)
@@ -272,14 +278,16 @@ class Handlers:
 
     async def _arrived(self, request: gr.Request) -> Look:
         """Open a tab's first view. A quick hand's message may be here before the event that a tab opened."""
+        asked, problem = await in_thread(self._addressed, request)
+        if problem:
+            gr.Warning(problem, title="")
+        return self.tabs.arrive(request.session_hash or "", asked)
+
+    def _addressed(self, request: gr.Request) -> tuple[str | None, str]:
+        """Return the conversation in a tab's address; none, and why, if it cannot be shown."""
         asked = request.query_params.get("c") or None
-        try:
-            if asked:
-                await in_thread(self.ask(self.store.opening), asked)
-        except gr.Error as error:
-            gr.Warning(sentence(error), title="")
-            asked = None
-        return self.tabs.open(request.session_hash or "", asked)
+        problem = problem_of(self.ask(self.store.opening), asked) if asked else ""
+        return None if problem else asked, problem
 
     def _chat(self, look: Look, tail: bool, problem: str) -> tuple[Any, dict[str, Any]]:
         try:

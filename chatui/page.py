@@ -7,7 +7,7 @@ from typing import Any
 import gradio as gr
 from prometheus_client import CollectorRegistry
 
-from chatui import chat_tab, health, learning_tab, metrics, persona_panel, privacy, review_tab
+from chatui import chat_tab, health, learning_tab, metrics, origins, persona_panel, privacy, review_tab
 from chatui.api import Api
 from chatui.handlers import Handlers
 from chatui.look import head, theme, web_file
@@ -105,5 +105,8 @@ def launch_options(settings: ChatSettings, check: Callable[[], float], figures: 
         "max_threads": 400,
         "enable_monitoring": False,
         "show_error": True,
-        "app_kwargs": {"middleware": [*privacy.middleware(), *health.middleware(check), *metrics.middleware(figures)]},
+        "app_kwargs": {
+            "middleware": [*privacy.middleware(), *health.middleware(check), *metrics.middleware(figures)],
+            "lifespan": origins.outermost(origins.Names(settings.host, settings.allowed_hosts)),
+        },
     }

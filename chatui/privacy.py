@@ -5,7 +5,10 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 # The page's own scripts are inline and Gradio evaluates its templates; what counts is that nothing leaves.
-POLICY = "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'; base-uri 'self'"
+POLICY = (
+    "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; form-action 'self'; base-uri 'self'; "
+    "frame-ancestors 'self'"  # framed by another site, its buttons could be pressed unseen
+)
 
 
 class StayHome:

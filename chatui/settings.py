@@ -1,6 +1,7 @@
 """How the page is served and how replies are written."""
 
 import os
+import re
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
@@ -31,8 +32,18 @@ def parse_addresses(value: Any) -> list[str]:
     return list(dict.fromkeys(address(part) for part in parts if part))
 
 
+def parse_names(value: Any) -> list[str]:
+    """Read names of hosts between commas. Raises ValueError for what is none."""
+    parts = [str(part).strip().lower() for part in (value if isinstance(value, list) else str(value).split(","))]
+    names = list(dict.fromkeys(part for part in parts if part))
+    if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
+        raise ValueError("give names alone, such as chat.example.org, between commas")
+    return names
+
+
 Reasons = Annotated[list[str], NoDecode, BeforeValidator(parse_reasons)]
 Addresses = Annotated[list[str], NoDecode, BeforeValidator(parse_addresses)]
+HostNames = Annotated[list[str], NoDecode, BeforeValidator(parse_names)]
 
 
 class ChatSettings(Settings):
@@ -40,6 +51,11 @@ class ChatSettings(Settings):
 
     host: str = Field("127.0.0.1", description="address that the page listens on")
     port: int = Field(7860, ge=0, le=65535, description="port that the page listens on")
+    allowed_hosts: HostNames = Field(
+        [],
+        description="names that the page may be asked for by, between commas, such as a proxy's, besides addresses and "
+        "localhost; empty: any, or none where it listens on this machine alone",
+    )
     temperature: float = Field(_SAMPLING.temperature, ge=0, le=2, description="0 is greedy; higher is more varied")
     top_p: float = Field(_SAMPLING.top_p, gt=0, le=1, description="share of probability that is picked from")
     top_k: int = Field(_SAMPLING.top_k, ge=0, description="number of tokens that are picked from; 0: all")

@@ -43,6 +43,10 @@ class Tabs:
         """Tell whether anything was opened in this tab."""
         return session in self._looks
 
+    def arrive(self, session: str, conversation_id: str | None) -> Look:
+        """Open a tab's first view, unless something was opened in it by now."""
+        return self._looks.get(session) or self.open(session, conversation_id)
+
     def open(self, session: str, conversation_id: str | None, opening: Opening | None = None) -> Look:
         """Turn a tab to another conversation, or to a new one that will be opened with `opening`."""
         look = self.get(session)

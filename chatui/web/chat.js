@@ -17,7 +17,11 @@ const ICONS = {
 };
 const wrap = () => element.querySelector('.bubble-wrap');
 const message = (id) => props.value?.msgs.find((m) => m.id === id);
-const barOf = (id) => [...element.querySelectorAll('.rp-fx')].find((bar) => bar.dataset.id === id);
+// Rows and bars where Gradio and this script put them: what looks like one within a message is only its text.
+const ownRows = () => [...(element.querySelector('.message-wrap')?.querySelectorAll(':scope > .message-row') ?? [])];
+const ownBar = (row) => row.querySelector(':scope > .flex-wrap > .rp-fx');
+const bars = () => ownRows().map(ownBar).filter(Boolean);
+const barOf = (id) => bars().find((bar) => bar.dataset.id === id);
 
 function make(tag, className, text) {
   const node = document.createElement(tag);
@@ -134,32 +138,40 @@ function fill(bar, m) {
 const more = make('button', 'rp-more');
 let anchor = null; // keeps the place while earlier messages are loaded above it
 more.onclick = () => {
-  const bar = element.querySelector('.message-row .rp-fx');
+  const [bar] = bars();
   if (bar) anchor = { id: bar.dataset.id, top: bar.closest('.message-row').getBoundingClientRect().top };
   trigger('more', {});
 };
 
 function placeMore(count) {
-  const rows = element.querySelector('.message-wrap');
+  const all = element.querySelector('.message-wrap');
   more.hidden = !count;
   more.textContent = rpWord('earlier') + (count ? ` (${count})` : '');
-  if (rows && rows.parentNode.firstChild !== more) rows.parentNode.insertBefore(more, rows.parentNode.firstChild);
-  const bar = anchor && [...element.querySelectorAll('.rp-fx')].find((b) => b.dataset.id === anchor.id);
+  if (all && all.parentNode.firstChild !== more) all.parentNode.insertBefore(more, all.parentNode.firstChild);
+  const bar = anchor && barOf(anchor.id);
   if (!bar) return;
   const moved = bar.closest('.message-row').getBoundingClientRect().top - anchor.top;
   if (Math.abs(moved) > 1) { wrap().scrollTop += moved; anchor = null; }
 }
 
+// HTML in a message may not go by the page's names: scripts and styles would take it for the page's own.
+function unname(row) {
+  const without = Element.prototype.removeAttribute; // a form answers with its inputs to the names of its own methods
+  for (const node of row.querySelectorAll('.message-content [id^=rp-]')) without.call(node, 'id');
+  for (const node of row.querySelectorAll('.message-content [class*=rp-]')) without.call(node, 'class');
+}
+
 function decorate() {
   const value = props.value || { msgs: [] };
-  const rows = element.querySelectorAll('.message-row');
+  const all = ownRows();
   follow.hook();
-  if (rows.length !== value.msgs.length) return; // the rows and their list are not both here yet
-  rows.forEach((row, place) => {
+  all.forEach(unname);
+  if (all.length !== value.msgs.length) return; // the rows and their list are not both here yet
+  all.forEach((row, place) => {
     const m = value.msgs[place];
     if (row.classList.contains('user-row') !== (m.role === 'user')) return;
     row.classList.toggle('rp-side', Boolean(m.side));
-    let bar = row.querySelector('.rp-fx');
+    let bar = ownBar(row);
     if (!bar) { bar = make('div'); row.querySelector('.flex-wrap').appendChild(bar); }
     if (bar.dataset.id !== m.id && row.dataset.editing) closeEdit(row);
     fill(bar, m);
@@ -234,7 +246,7 @@ const card = make('div', 'rp-card');
 card.hidden = true;
 card.setAttribute('role', 'dialog');
 let cardFor = null; // {id, value, comment}: the message, its thumb, and the comment that is kept of it
-const remarks = {}; // comments by message id, until the page shows them as kept
+const remarks = rpKeep('remarks', () => remarks) ?? {}; // comments by message id, until the page shows them as kept
 
 function closeCard() { card.hidden = true; cardFor = null; }
 
@@ -328,7 +340,7 @@ card.addEventListener('keydown', (event) => {
 
 // ---- a correction: the reply becomes a text box, filled with the text as it is stored
 
-function closeEdit(row) { delete row.dataset.editing; row.querySelector('.rp-edit')?.remove(); }
+function closeEdit(row) { delete row.dataset.editing; row.querySelector(':scope > .flex-wrap > .rp-edit')?.remove(); }
 
 // What an edit changes, word by word: the longest common subsequence stays, the rest is taken out or put in.
 function changes(before, after) {
@@ -347,7 +359,7 @@ function changes(before, after) {
   return out;
 }
 
-const drafts = {}; // by message id, until the page shows them as kept: neither a refusal nor Esc loses a text
+const drafts = rpKeep('drafts', () => drafts) ?? {}; // by message id, until the page shows them as kept: neither a refusal nor Esc loses a text
 let asking = null; // what is on its way: {id, open}; opens again, under the message, what was written when it is refused
 
 function refused(text) {
@@ -491,18 +503,21 @@ document.addEventListener('keydown', (event) => {
   else if (OUTCOMES[key] && props.value?.comparison) choose(OUTCOMES[key]);
   else if (key === '/') focus('#rp-ask textarea');
   else if (ON_LAST_REPLY[key] && !props.value?.temporary) {
-    const bar = [...element.querySelectorAll('.bot-row:not(.rp-side) .rp-fx:not(.busy)')].pop();
+    const bar = bars().filter((one) => one.matches('.bot-row:not(.rp-side) > .flex-wrap > .rp-fx:not(.busy)')).pop();
     if (bar) { event.preventDefault(); act(ON_LAST_REPLY[key], bar); }
   }
 });
 
 // ---- what changed
 
-// What was in the composer when the language was switched.
+// What was in the composer when the page was loaded anew; what is written in a temporary chat stays there.
+const composer = () => document.querySelector('#rp-ask textarea');
+let written = rpKeep('composer', () => rpTemporary() ? '' : written + (composer()?.value ?? '')) ?? '';
 function writtenBefore() {
-  const box = document.querySelector('#rp-ask textarea'), text = box && rpWritten();
-  if (!text) return;
-  box.value = text + box.value;
+  const box = composer();
+  if (!box || !written) return;
+  box.value = written + box.value;
+  written = '';
   box.dispatchEvent(new Event('input', { bubbles: true }));
 }
 

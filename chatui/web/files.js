@@ -25,6 +25,11 @@ function chip(className, text, onRemove) {
 
 const complain = (key, values) => chip('rp-file bad', rpWord(key, values));
 
+function take(file) {
+  files.push(file);
+  chip('rp-file', file.name, () => files.splice(files.indexOf(file), 1));
+}
+
 async function add(file) {
   let text;
   if (file.size > 4 * LARGEST) { complain('file_too_long', { name: file.name, most: LARGEST.toLocaleString() }); return; }
@@ -33,9 +38,7 @@ async function add(file) {
   if (!text.trim()) { complain('file_empty', { name: file.name }); return; }
   const together = files.reduce((sum, other) => sum + other.text.length, text.length);
   if (together > LARGEST) { complain('file_too_long', { name: file.name, most: LARGEST.toLocaleString() }); return; }
-  const entry = { name: file.name, text };
-  files.push(entry);
-  chip('rp-file', file.name, () => files.splice(files.indexOf(entry), 1));
+  take({ name: file.name, text });
   document.querySelector('#rp-ask textarea')?.focus();
 }
 
@@ -54,6 +57,7 @@ window.rpWithFiles = (text) => {
   return parts.join('\n\n');
 };
 
+for (const file of rpKeep('files', () => rpTemporary() ? [] : files) ?? []) take(file);
 clip.onclick = () => pick.click();
 pick.onchange = () => { for (const file of pick.files) add(file); pick.value = ''; };
 const carriesFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes('Files');

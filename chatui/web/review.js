@@ -7,7 +7,8 @@ const ASK = 'ask', KINDS = [ASK, 'unrated', 'doubtful', 'disputed', 'corrected']
 const ENOUGH = 10; // thumbs, before a share of them is told
 const done = []; // what this visit did, newest last: {undo}
 let draft = null; // a correction on its way: {id, text}; a refusal loses no text
-const drafts = {}; // corrections that Esc left, by message id
+// Corrections that Esc or a reload left, by message id.
+const drafts = rpKeep('review', () => draft ? { ...drafts, [draft.id]: draft.text } : drafts) ?? {};
 let asking = null; // becomes part of `done` with the answer: what was refused is not undone
 const box = make('div', 'rp-review');
 element.appendChild(box);

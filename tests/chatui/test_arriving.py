@@ -9,6 +9,7 @@ import pytest
 from chatui.engine.protocol import Sampling
 from chatui.handlers import SKIP, Handlers
 from chatui.replies import Replies
+from chatui.tabs import Tabs
 from chatui.temporary import TemporaryChats
 from chatui.views import Views
 from feedback.store import Store
@@ -85,3 +86,58 @@ def test_what_was_drawn_before_a_thumb_does_not_come_after_it(store: Store, monk
     assert all(part == SKIP for part in handlers.tick(tab()))
     monkeypatch.setattr(handlers.views, "pill", pill)
     assert [m["rating"] for m in handlers.tick(tab())[1]["msgs"]] == [0, -1]
+
+
+def test_a_tab_that_slept_through_a_restart_still_shows_its_conversation(store: Store) -> None:
+    handlers = handlers_of(store)
+    before = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    handlers.tabs = Tabs()
+    drawn = handlers.tick(tab(before))[1]
+    assert (drawn["conv"], len(drawn["msgs"])) == (before, 2)
+    asyncio.run(last(handlers.send("and now?", False, tab(before))))
+    assert len(store.history(before)) == 4
+
+
+def test_a_tab_that_slept_while_its_conversation_was_deleted_begins_another(store: Store) -> None:
+    handlers = handlers_of(store)
+    before = store.new_conversation()
+    store.delete(before)
+    assert handlers.tick(tab(before))[1]["conv"] is None
+
+
+def test_a_look_around_opens_nothing_over_what_was_sent_meanwhile(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = handlers_of(store)
+    before, other = store.new_conversation(), store.new_conversation()
+    opening = store.opening
+
+    def opened_meanwhile(conversation: str):
+        handlers.tabs.open("tab", other)
+        return opening(conversation)
+
+    opened_meanwhile.__name__ = "opening"
+    monkeypatch.setattr(store, "opening", opened_meanwhile)
+    handlers.tick(tab(before))
+    assert handlers.tabs.get("tab").conversation_id == other
+
+
+def test_a_tab_whose_conversation_was_deleted_elsewhere_begins_another_with_the_next_message(store: Store) -> None:
+    handlers = handlers_of(store)
+    shown = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    store.delete(shown)
+    assert handlers.tick(tab(shown))[1]["conv"] is None
+    sent = asyncio.run(last(handlers.send("hello again", False, tab())))
+    assert sent["conv"] not in (None, shown)
+    assert [m["role"] for m in sent["msgs"]] == ["user", "assistant"]
+
+
+def test_a_temporary_chat_that_is_gone_is_followed_by_a_temporary_one(store: Store) -> None:
+    handlers = handlers_of(store)
+    handlers.open_temporary(tab())
+    handlers.temporary.close()
+    drawn = handlers.tick(tab())[1]
+    assert drawn["temporary"] and drawn["msgs"] == []
+    sent = asyncio.run(last(handlers.send("between us", False, tab())))
+    assert sent["temporary"] and len(sent["msgs"]) == 2
+    assert store.conversations() == []

@@ -8,7 +8,7 @@ from chatui.settings import ChatSettings
 from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, wait_for
-from tests.chatui.visit import IN_BROWSER, history, say
+from tests.chatui.visit import IN_BROWSER, begin, conversation, history, say
 
 pytestmark = IN_BROWSER
 AT = "() => { const at = document.activeElement; return at.dataset.act ?? at.dataset.reason ?? at.tagName; }"
@@ -113,3 +113,67 @@ def test_the_language_switch_asks_before_it_ends_a_temporary_chat(page, running:
     page.locator("#rp-new", has_text="新对话").wait_for()
     page.locator("body[data-temporary=no]").wait_for()
     assert page.input_value("#rp-ask textarea") == ""  # it would be kept now
+
+
+def test_a_tab_that_slept_through_a_restart_keeps_its_conversation(page, running: Running) -> None:
+    say(page, "before the restart")
+    before = conversation(page)
+    handlers = next(fn.fn.__self__ for fn in running.app.page.fns.values() if getattr(fn.fn, "__name__", "") == "tick")
+    handlers.tabs.__init__()
+    wait_for(lambda: handlers.tabs._marks)  # the page has looked around
+    begin(page, "and after it")
+    wait_for(lambda: len(running.app.store.history(before)) == 4)
+    assert conversation(page) == before
+
+
+def test_a_reload_keeps_what_is_being_written(page, running: Running) -> None:
+    """As Gradio reloads the page when the connection was lost."""
+    say(page, "before")
+    page.click(".rp-b[data-act=correct]")
+    page.fill(".rp-edit textarea", "It was not")
+    page.keyboard.press("Escape")
+    page.click(".rp-b[data-act=down]")
+    page.fill(".rp-card textarea", "half a thought")
+    page.fill("#rp-ask textarea", "Half a question")
+    page.set_input_files("#rp-files input", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"of mine"})
+    page.locator(".rp-file", has_text="notes.txt").wait_for()
+    for _ in range(2):  # once more before anything is done with it
+        page.reload()
+        page.wait_for_function("() => document.querySelector('#rp-ask textarea')?.value === 'Half a question'")
+    page.locator(".rp-file", has_text="notes.txt").wait_for()
+    page.click(".rp-b[data-act=correct]")
+    assert page.input_value(".rp-edit textarea") == "It was not"
+    page.keyboard.press("Escape")
+    page.click(".rp-why")
+    assert page.input_value(".rp-card textarea") == "half a thought"
+    page.press("#rp-ask textarea", "Enter")
+    wait_for(lambda: len(history(page, running)) == 4)
+    assert history(page, running)[-2].content == "Half a question\n\nnotes.txt\n```\nof mine\n```"
+    page.reload()
+    page.locator(".bot-row").nth(1).wait_for()
+    assert page.input_value("#rp-ask textarea") == ""  # once
+    assert page.locator(".rp-file").count() == 0
+
+
+def test_a_reload_keeps_a_reviewers_correction(page, running: Running) -> None:
+    say(page, "to be reviewed")
+    page.click("#rp-reviews")
+    page.click(".rp-do [data-act=amend]")
+    page.fill(".rp-item textarea", "Half a correction")
+    page.reload()
+    page.click("#rp-reviews")
+    page.click(".rp-do [data-act=amend]")
+    assert page.input_value(".rp-item textarea") == "Half a correction"
+
+
+def test_a_reload_keeps_nothing_of_a_temporary_chat(page, running: Running) -> None:
+    page.click("#rp-temporary")
+    page.locator("body[data-temporary=yes]").wait_for()
+    page.fill("#rp-ask textarea", "A secret")
+    page.set_input_files("#rp-files input", {"name": "secret.txt", "mimeType": "text/plain", "buffer": b"of mine"})
+    page.locator(".rp-file").wait_for()
+    page.reload()
+    page.locator("body[data-temporary=no]").wait_for()
+    assert "ecret" not in page.evaluate("JSON.stringify(sessionStorage)")
+    assert page.input_value("#rp-ask textarea") == ""
+    assert page.locator(".rp-file").count() == 0

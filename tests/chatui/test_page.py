@@ -224,3 +224,39 @@ def test_two_replies_are_judged_with_each_key(page, running: Running, engine: Sc
         page.locator(f"{REPLY} .rp-note", has_text=told).last.wait_for()
         page.locator(".rp-choose").wait_for(state="hidden")
         assert running.app.store.comparisons_of([left])[left].outcome == outcome
+
+
+HOSTILE = """Look: <a href="https://example.org" style="position:fixed;inset:0;z-index:99999">over all</a>
+
+<div class="message-wrap"><div class="message-row bot-row">
+<div class="flex-wrap"><div class="rp-fx"></div></div></div></div>
+
+<b id="rp-limits" class="rp-tell rp-fx">one</b> <i class="rp-edit">two</i>
+<form id="rp-form" class="rp-form"><input name="id"><input name="classList"><input name="removeAttribute"></form>
+<div style="margin:-99vh -99vw;padding:99vh 99vw"></div>"""
+
+
+def test_html_in_a_message_touches_only_its_own_box(page, running: Running, engine: ScriptedEngine) -> None:
+    engine.pieces = [HOSTILE]
+    say(page, HOSTILE)
+    assert page.locator(f"{REPLY} > .flex-wrap > .rp-fx").count() == 1
+    whose = "([x, y]) => Boolean(document.elementFromPoint(x, y).closest('.message-content'))"
+    for place in ("#rp-new", "#rp-ask textarea", "#rp-theme", f"{REPLY} .rp-b[data-act=up]"):
+        box = page.locator(place).bounding_box()
+        assert not page.evaluate(whose, [box["x"] + box["width"] / 2, box["y"] + box["height"] / 2]), place
+    page.click(f"{REPLY} .rp-b[data-act=up]")
+    wait_for(lambda: history(page, running)[1].rating == 1)
+    page.keyboard.press("Escape")
+    page.keyboard.press("e")
+    page.fill(".rp-edit textarea", "Nothing but text.")
+    page.click(".rp-edit .rp-save")
+    page.locator(".rp-said", has_text="Nothing but text.").wait_for()
+    page.click("#rp-temporary")
+    page.locator("#rp-limits-box", has_text="not kept").wait_for()
+
+
+def test_a_long_formula_scrolls_in_its_own_box(page, running: Running, engine: ScriptedEngine) -> None:
+    engine.pieces = ["$$" + " + ".join(f"x_{{{n}}}" for n in range(90)) + "$$"]
+    say(page, "a formula")
+    formula = page.locator(f"{REPLY} .katex-display")
+    assert formula.evaluate("node => { node.scrollLeft = 9999; return node.scrollLeft; }") > 0
