@@ -1,4 +1,6 @@
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ from feedback.errors import Busy
 from feedback.formats import Incoming, IncomingMessage
 from feedback.settings import DataSettings, as_arguments
 from feedback.store import Store
-from finetune import measures, pipeline
+from finetune import compare, measures, pipeline
 from finetune.__main__ import main
 from finetune.base import BaseModelError
 from finetune.evaluate import Verdict
+from finetune.model import Loaded, LoadError, load_version
 from finetune.pipeline import RunFailed, retrain
 from finetune.schedule import NotEnough
 from finetune.settings import GateSettings, ScheduleSettings, TrainSettings
@@ -189,6 +192,42 @@ def test_weights_that_diverged_are_a_refused_version(store: Store, data: DataSet
     result = retrain(store, data, QUICK.model_copy(update={"learning_rate": 1.0, "epochs": 30}), SCHEDULE)
     assert result.verdict == "refused"
     assert store.versions()[1].verdict == "refused"
+
+
+def test_a_candidate_that_finds_no_memory_fails_the_run_and_its_feedback_is_learned_by_the_next(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(base_dir: Path, version_dir: Path | None) -> Loaded:
+        if version_dir:
+            raise LoadError("The adapter cannot be loaded: CUDA out of memory")
+        return load_version(base_dir, None)
+
+    monkeypatch.setattr(compare, "load_version", no_memory)
+    teach(store, 12)
+    with pytest.raises(RunFailed, match="out of memory"):
+        retrain(store, data, QUICK, SCHEDULE)
+    assert [v.number for v in store.versions()] == [0]
+    monkeypatch.undo()
+    assert store.learned_until() is None
+    assert retrain(store, data, QUICK.model_copy(update={"epochs": 1}), SCHEDULE).version == 1
+
+
+def test_the_base_is_let_go_before_the_candidate_is_loaded(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[weakref.ref[object]] = []
+
+    def watched(base_dir: Path, version_dir: Path | None) -> Loaded:
+        gc.collect()
+        assert not any(one() for one in loads)
+        loaded = load_version(base_dir, version_dir)
+        loads.append(weakref.ref(loaded.model))
+        return loaded
+
+    monkeypatch.setattr(compare, "load_version", watched)
+    teach(store, 12)
+    retrain(store, data, QUICK.model_copy(update={"epochs": 1}), SCHEDULE)
+    assert len(loads) == 2
 
 
 def test_one_line_that_no_template_takes_does_not_end_every_run(store: Store, data: DataSettings) -> None:
