@@ -170,21 +170,33 @@ def test_another_base_model_begins_no_run(store: Store, data: DataSettings, prom
     assert len(store.runs()) == 1
 
 
-def test_a_promotion_made_meanwhile_is_not_undone(
+def test_what_serves_may_change_while_a_candidate_is_measured_or_written_and_is_measured_then(
     store: Store, data: DataSettings, promoted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = pipeline.judged
+    judge, write, against = pipeline.judged, Store.add_version, []
 
     def promote_first(*args):
-        store.promote(0, reason="by hand")
+        against.append(args[4])
+        if len(against) == 1:
+            store.promote(0, reason="by hand")
         return judge(*args)
 
+    def roll_back_first(*args, **more):
+        if len(against) == 2:
+            store.rollback()
+        write(*args, **more)
+
     monkeypatch.setattr(pipeline, "judged", promote_first)
+    monkeypatch.setattr(Store, "add_version", roll_back_first)
     teach(store, 20, answer="hello hello world", prefix="other")
     result = retrain(store, data, QUICK, SCHEDULE, force=True)
-    assert result.verdict == "refused"
-    assert store.serving().shares == {0: 1.0}
-    assert json.loads((data.versions_dir / "002" / "card.json").read_text())["verdict"] == "refused"
+    first = data.versions_dir / "001"
+    assert against == [first, None, first]
+    card = json.loads((data.versions_dir / "002" / "card.json").read_text())
+    assert (card["version"], card["verdict"], card["reason"]) == (result.version, result.verdict, result.reason)
+    assert store.serving().shares == {2 if result.verdict == "promoted" else 1: 1.0}
+    assert [v.number for v in store.versions()] == [0, 1, 2]
+    assert not list(data.versions_dir.glob(".*"))
 
 
 def test_weights_that_diverged_are_a_refused_version(store: Store, data: DataSettings) -> None:
