@@ -38,11 +38,8 @@ def check_base(settings: DataSettings) -> str:
     made_with = _made_with(settings)
     asked = settings.base_model
     if made_with is not None:
-        if asked and _name(asked) != made_with:
-            raise BaseModelError(
-                f"The data dir {str(settings.data_dir)!r} was made with the base model {made_with!r}, and its versions "
-                f"fit no other; leave --base-model {asked!r} out, or give another --data-dir for it."
-            )
+        if asked and _name(asked) != made_with and not _may_have_moved(settings):
+            raise _another(settings, made_with)
         return made_with
     if not asked or asked == STARTER:
         _starter_file()
@@ -50,29 +47,59 @@ def check_base(settings: DataSettings) -> str:
     folder = Path(asked)
     if folder.is_dir():
         check_folder(folder, asked)
-    elif folder.is_absolute() or asked.startswith(".") or asked.count("/") != 1 or folder.exists():
+    elif not _is_hub_id(asked):
         raise BaseModelError(f"--base-model {asked!r} is neither a folder nor a hub id; give a path or `owner/name`.")
     return _name(asked)
 
 
 def ensure_base(settings: DataSettings) -> str:
-    """Make DIR/base if it is not there yet and return the model's name. Raises BaseModelError."""
+    """Make DIR/base if it is not there yet, or link it again, and return the model's name. Raises BaseModelError."""
     name = check_base(settings)
-    if _made_with(settings) is None:
-        try:
+    try:
+        if _made_with(settings) is None:
             _make_once(settings, name)
-        except PermissionError as error:
-            raise BaseModelError(
-                f"The base model cannot be made in {str(settings.data_dir)!r}: {error.strerror}; give a --data-dir "
-                "that can be written."
-            ) from error
-    if not settings.base_dir.exists():
+        elif not settings.base_dir.exists():
+            name = _link_again(settings, name)
+    except PermissionError as error:
         raise BaseModelError(
-            f"The base model {name!r} is no longer where {str(settings.base_dir)!r} points; put it back there, "
-            "or make a new data dir."
-        )
+            f"The base model cannot be made in {str(settings.data_dir)!r}: {error.strerror}; give a --data-dir "
+            "that can be written."
+        ) from error
     _require_same_files(settings, name)
     return name
+
+
+def _link_again(settings: DataSettings, name: str) -> str:
+    """Link the base where it lies now, if that is what was asked for; return its name. Raises BaseModelError."""
+    asked = settings.base_model
+    if not _may_have_moved(settings):
+        raise BaseModelError(
+            f"The base model {name!r} is no longer where {str(settings.base_dir)!r} points; put it back there, give "
+            "with --base-model the folder in which it lies now, or make a new data dir."
+        )
+    copy = _local_copy(asked)
+    if differing(_files(settings) or {}, _print_of(copy)):
+        raise _another(settings, name)
+    with FileLock(settings.data_dir / "base.lock"):
+        settings.base_dir.unlink(missing_ok=True)
+        settings.base_dir.symlink_to(copy, target_is_directory=True)
+        _mark(settings, _name(asked))
+    return _name(asked)
+
+
+def _may_have_moved(settings: DataSettings) -> bool:
+    """Tell whether DIR/base is gone and what is asked for may be the same model in another place."""
+    known, asked = _files(settings), settings.base_model
+    if known is None or settings.base_dir.exists():
+        return False
+    return not differing(known, _print_of(Path(asked))) if asked and Path(asked).is_dir() else _is_hub_id(asked)
+
+
+def _another(settings: DataSettings, made_with: str) -> BaseModelError:
+    return BaseModelError(
+        f"The data dir {str(settings.data_dir)!r} was made with the base model {made_with!r}, and its versions "
+        f"fit no other; leave --base-model {settings.base_model!r} out, or give another --data-dir for it."
+    )
 
 
 def _require_same_files(settings: DataSettings, name: str) -> None:
@@ -163,6 +190,11 @@ def _print_of(folder: Path) -> dict[str, str]:
 
 def _mark(settings: DataSettings, name: str) -> None:
     write_json(settings.data_dir / "base.json", {"base_model": name, "files": _print_of(settings.base_dir)})
+
+
+def _is_hub_id(asked: str) -> bool:
+    folder = Path(asked)
+    return asked.count("/") == 1 and not (folder.is_absolute() or asked.startswith(".") or folder.exists())
 
 
 def _name(asked: str) -> str:

@@ -3,6 +3,7 @@ import os
 import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from feedback.settings import DataSettings
@@ -101,8 +102,39 @@ def test_a_base_that_moved_away_is_said(tmp_path: Path) -> None:
     chosen = settings(tmp_path, str(folder))
     ensure_base(chosen)
     folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(BaseModelError, match="no longer where"):
-        ensure_base(settings(tmp_path))
+    for asked in (settings(tmp_path), chosen):
+        with pytest.raises(BaseModelError, match="no longer where.*--base-model"):
+            ensure_base(asked)
+
+
+def test_a_base_that_moved_is_linked_again_where_it_lies_now(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "a")
+    ensure_base(settings(tmp_path, str(folder)))
+    other = make_tiny(tmp_path / "other", seed=1)
+    moved = folder.rename(tmp_path / "b")
+    for asked in (other, STARTER):
+        with pytest.raises(BaseModelError, match="fit no other"):
+            ensure_base(settings(tmp_path, str(asked)))
+    chosen = settings(tmp_path, str(moved))
+    assert ensure_base(chosen) == str(moved)
+    assert chosen.base_dir.resolve() == moved
+    assert ensure_base(settings(tmp_path)) == str(moved)
+
+
+def test_a_base_from_the_hub_is_fetched_again_if_its_cache_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = make_tiny(tmp_path / "old")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
+    chosen = settings(tmp_path, "owner/name")
+    ensure_base(chosen)
+    snapshot = snapshot.rename(tmp_path / "new")
+    assert ensure_base(chosen) == "owner/name"
+    assert chosen.base_dir.resolve() == snapshot
+    shutil.rmtree(snapshot)
+    snapshot = make_tiny(tmp_path / "revised", seed=1)
+    with pytest.raises(BaseModelError, match="fit no other"):
+        ensure_base(chosen)
 
 
 def test_a_base_whose_weights_changed_in_place_is_refused(tmp_path: Path) -> None:
