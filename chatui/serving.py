@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from chatui.engine.protocol import Engine, EngineError
+from feedback.records import Serving
 from feedback.store import Store
 
 log = logging.getLogger("rapport.serving")
@@ -34,7 +35,10 @@ class ServingWatch:
         self._closing.set()
 
     def look(self) -> None:
-        """Look once. A version that cannot serve leaves what served, with a notice, and is tried again later."""
+        """Look once. A version that cannot serve leaves what served, with a notice, and is tried again later.
+
+        At a start, where nothing serves yet, what served before it is loaded meanwhile.
+        """
         self.store.interrupt_dead_replies()
         self.share(self.store.run_computes())
         serving = self.store.serving()
@@ -48,7 +52,20 @@ class ServingWatch:
         except EngineError as error:
             log.error("%s", error)
             self.notice = str(error)
+            self._serve_instead(serving, error)
             self._failed, self._again_at = serving.promotion_id, time.monotonic() + _AGAIN_S
+
+    def _serve_instead(self, serving: Serving, why: EngineError) -> None:
+        """Where nothing serves, serve what served before, or else the base; say why not, if these cannot either."""
+        for shares in self.store.fallbacks():
+            if self.engine.state().phase == "ready":
+                return
+            if shares != serving.shares:
+                try:
+                    self.engine.serve(shares)
+                except EngineError as error:
+                    log.error("%s", error)
+                    self.engine.announce("failed", str(why))
 
     def _run(self) -> None:
         while True:

@@ -19,3 +19,7 @@ class NotAllowed(RapportError):
 
 class Busy(RapportError):
     """Somebody else is at it right now; the same call may work later."""
+
+
+class Overtaken(RapportError):
+    """What a decision was made from has changed since; nothing was stored, and the same decision is made anew."""

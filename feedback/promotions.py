@@ -23,6 +23,13 @@ class Promotions(Sessions):
         with self.reading() as session:
             return serving(session)
 
+    def fallbacks(self) -> list[dict[int, float]]:
+        """List what may stand in for the promotion in force, best first: what served before it, then version 0."""
+        with self.reading() as session:
+            target = before(session)
+            served = [shares_of(session, target)] if target is not None else []
+            return served if {0: 1.0} in served else [*served, {0: 1.0}]
+
     def promote(self, number: int, person: str = LOCAL, reason: str = "") -> None:
         """Serve one version alone from now on; nothing changes if it does already.
 

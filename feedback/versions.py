@@ -6,7 +6,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from feedback.diary import enter
-from feedback.errors import NotFound
+from feedback.errors import NotFound, Overtaken
 from feedback.messages import find
 from feedback.promotions import can_serve, known_version, one_at_a_time, put_promotion, serving
 from feedback.records import VersionLine
@@ -44,15 +44,20 @@ class Versions(Sessions):
         reason: str,
         metrics: dict[str, Any],
         trial: tuple[float, dict[str, Any]] | None = None,
+        compared: int | None = None,
     ) -> None:
         """Write the row of a version whose folder is whole and end its run; serve it too if it was promoted.
 
         With `trial`, a share and a rule, one that was promoted serves that share of new conversations until thumbs
         have decided, and ends a trial that goes on. All in one step: a crash leaves either an open run or a version
-        with its verdict.
+        with its verdict. Raises Overtaken, having written nothing, if the promotion in force is no longer the one whose
+        id is `compared`, against which the verdict was reached.
         """
         with self.writing() as session:
             one_at_a_time(session)
+            serves = serving(session)
+            if compared is not None and (serves is None or serves.promotion_id != compared):
+                raise Overtaken(f"What serves changed while version {number} was tested; test it against what serves.")
             run = find(session, Run, run_id)
             enter(session, run, verdict, reason)
             base = find(session, ModelVersion, 0)

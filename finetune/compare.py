@@ -8,8 +8,8 @@ from feedback.settings import DataSettings
 from finetune.evaluate import DIVERGED, Compared, Verdict, gate, is_finite
 from finetune.likelihood import scores
 from finetune.measures import Measures, Reference, VersionFigures, base_reference
-from finetune.misplaced import look_at
-from finetune.model import Loaded, LoadError, load_version
+from finetune.misplaced import Taught, look_at
+from finetune.model import Diverged, Loaded, load_version
 from finetune.pairs import TrainingPair
 from finetune.settings import GateSettings
 
@@ -30,18 +30,25 @@ def judged(
     """Measure base, serving version (None: the base) and candidate on held-out pairs, and let the gate decide.
 
     `taught` are the pairs that the candidate learned from. `watch` is given each version that had to be loaded, before
-    it computes. Figures are kept beside each version, so only what is new is computed. Raises LoadError for base and
-    serving.
+    it computes. Figures are kept beside each version, so only what is new is computed. Raises LoadError for what
+    cannot be loaded, unless that is a candidate which diverged.
     """
-    load = _loads_base(data, watch)
-    reference, base = _base(data, held_out, load)
-    learned = look_at(taught, lambda said: scores(load(), said))
+    reference, base, learned = _told_by_base(data, held_out, taught, watch)
     serves = base if serving is None else _measured(data, serving, held_out, reference, watch=watch)
     try:
         found = _measured(data, candidate, held_out, reference, watch=watch)
-    except LoadError as error:  # weights that are not finite cannot be merged, let alone serve
+    except Diverged as error:  # weights that are not finite cannot be merged, let alone serve
         return Verdict("refused", f"{DIVERGED} ({error})", {})
     return gate(Compared(held_out, base, serves, found, learned), settings, usable_conversations)
+
+
+def _told_by_base(
+    data: DataSettings, held_out: Sequence[TrainingPair], taught: Sequence[TrainingPair], watch: Watch
+) -> tuple[Reference, VersionFigures, Taught]:
+    """Ask the base all that it is asked at once; it is let go of before another version is loaded."""
+    load = _loads_base(data, watch)
+    reference, base = _base(data, held_out, load)
+    return reference, base, look_at(taught, lambda said: scores(load(), said))
 
 
 def beside_base(

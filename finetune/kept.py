@@ -5,7 +5,6 @@ In this order: `base.json` (which base it was begun on), `numbers.json` (in whic
 candidate's folder, and `metrics.json` once that is whole.
 """
 
-import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -22,11 +21,11 @@ from feedback.store import Store
 from finetune.dataset import Built, Sides, read, rule_of, write
 from finetune.general import Answer
 from finetune.model import write_json
+from finetune.prints import print_of
 from finetune.settings import TrainSettings
 from finetune.train import Trained
 
 MOST_KILLS = 3
-_EDGE = 2**20  # bytes at each end of a file by which it is known
 
 
 class CannotGoOn(RapportError):
@@ -51,7 +50,7 @@ class Kept:
 
     def require_same_base(self) -> None:
         """Remember the base that the run is begun on. Raises CannotGoOn if it was begun on another."""
-        file, seen = self.dir / "base.json", _print_of(self.data.base_dir)
+        file, seen = self.dir / "base.json", print_of(self.data.base_dir)
         if not file.exists():
             write_json(file, {"files": seen})
         elif json.loads(file.read_text())["files"] != seen:
@@ -160,18 +159,3 @@ class Kept:
     @property
     def _partial(self) -> Path:
         return self.dir / "dataset.partial"
-
-
-def _print_of(folder: Path) -> dict[str, str]:
-    """Know a model's files by their size and the bytes at either end: those of a large one take minutes to read."""
-    found = {}
-    for file in sorted(folder.iterdir()):
-        if file.suffix not in (".json", ".safetensors", ".jinja", ".model"):
-            continue
-        with file.open("rb") as opened:
-            size = file.stat().st_size
-            known = hashlib.sha256(str(size).encode() + opened.read(_EDGE))
-            opened.seek(max(0, size - _EDGE))
-            known.update(opened.read())
-        found[file.name] = known.hexdigest()
-    return found

@@ -35,6 +35,10 @@ class LoadError(RapportError):
     """A model, tokenizer or adapter cannot be loaded."""
 
 
+class Diverged(LoadError):
+    """An adapter whose weights are not finite, which can be neither merged nor served."""
+
+
 class TemplateRefuses(RapportError):
     """The chat template does not take these messages."""
 
@@ -246,7 +250,8 @@ def load_version(
 ) -> Loaded:
     """Load a version for serving: the base (None), a whole model, or an adapter, merged where it can be.
 
-    `today` is for the chat, see ChatTemplate. Raises LoadError.
+    `today` is for the chat, see ChatTemplate. Raises LoadError, and of these Diverged where the merged weights would not
+    be finite.
     """
     if version_dir is None:
         return load_base(base_dir, device=device, today=today)
@@ -265,11 +270,19 @@ def load_version(
         if virtual.is_virtual(version_dir / "adapter"):
             return replace(loaded, model=virtual.stand_before(tuned).eval())
         added = _low_rank(tuned)
-        merged = tuned.merge_and_unload(safe_merge=True).eval()
-        return replace(loaded, model=merged, merged=True, low_rank=added)
+        return replace(loaded, model=_merged(tuned, version_dir), merged=True, low_rank=added)
+    except LoadError:
+        raise
     except (OSError, ValueError, RuntimeError, KeyError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
+
+
+def _merged(tuned: Any, version_dir: Path) -> Any:
+    try:
+        return tuned.merge_and_unload(safe_merge=True).eval()
+    except ValueError as error:  # what a safe merge raises for weights that are not finite, and for nothing else
+        raise Diverged(f"The adapter in {str(version_dir)!r} cannot be merged: {error}") from error
 
 
 def _low_rank(tuned: Any) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:

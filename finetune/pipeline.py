@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from feedback.errors import RapportError
+from feedback.errors import Overtaken, RapportError
 from feedback.records import RunLine, Serving
 from feedback.schema import now
 from feedback.settings import DataSettings
@@ -42,7 +42,6 @@ from finetune.train import Trained, train_adapter
 from finetune.trials import trial_rule
 
 log = logging.getLogger("rapport.retrain")
-CHANGED_MEANWHILE = "What serves changed while this version was tested, so it was compared with another; retrain."
 
 
 class RunFailed(RapportError):
@@ -143,10 +142,14 @@ class _Run:
         sides, general = self.kept.frozen() or self._build()
         trained = self.kept.trained() or self._train(sides, general, tell)
         self._enter("evaluating")
-        serving = self.store.serving()
-        verdict = self._evaluate(sides, serving)
-        tell(figures(verdict.verdict, verdict.reason, verdict.figures), trained.steps)
-        return self._publish(verdict, trained, sides, serving)
+        while True:
+            serving = self.store.serving()
+            verdict = self._evaluate(sides, serving)
+            tell(figures(verdict.verdict, verdict.reason, verdict.figures), trained.steps)
+            try:
+                return self._publish(verdict, trained, sides, serving)
+            except Overtaken as error:  # figures are kept, so only what serves now is measured
+                log.info("%s", error)
 
     def _take_up(self) -> None:
         """Go on with a run that was killed. Raises CannotGoOn if that happens again and again."""
@@ -229,12 +232,10 @@ class _Run:
         return self.data.data_dir / self.store.version(number).path if number else None
 
     def _publish(self, verdict: Verdict, trained: Trained, sides: Sides, compared: Serving | None) -> Result:
-        """Give the candidate its number: card, rename, row, in this order."""
+        """Give the candidate its number: card, rename, row, in this order. Raises Overtaken, and takes it back."""
         self.pulse.beat(at_once=True)  # the last moment in which it can be cancelled
         if torch.cuda.is_available():
             torch.cuda.empty_cache()  # the app loads the new version the moment that its row is there
-        if verdict.verdict == "promoted" and self.store.serving() != compared:
-            verdict = Verdict("refused", CHANGED_MEANWHILE, verdict.figures)
         number = self.store.next_version()
         method = methods.METHODS[self.settings.method]
         kind = "model" if method.part == "model" else "adapter"
@@ -261,7 +262,13 @@ class _Run:
         self.kept.candidate.rename(home)
         path = str(home.relative_to(self.data.data_dir))
         trial = (self.settings.trial_share, trial_rule(self.settings)) if self.settings.trial_share else None
-        self.store.add_version(number, kind, path, self.id, verdict.verdict, verdict.reason, verdict.figures, trial)
+        seen = compared.promotion_id if compared else None
+        found = verdict.verdict, verdict.reason, verdict.figures
+        try:
+            self.store.add_version(number, kind, path, self.id, *found, trial, seen)
+        except Overtaken:
+            home.rename(self.kept.candidate)
+            raise
         log.info("version %d: %s. %s", number, verdict.verdict, verdict.reason)
         return Result(self.id, number, verdict.verdict, verdict.reason)
 

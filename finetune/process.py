@@ -20,7 +20,7 @@ def start_retrain(data: DataSettings, settings: TrainSettings, disk: DiskSetting
     with _log(data.data_dir / "retrain.log").open("ab") as log:
         # A session of its own: Ctrl-C in the app's terminal must not end a run.
         return subprocess.Popen(
-            [*command, *as_arguments(settings), *as_arguments(_only_disk(disk))],
+            [*command, f"--base-model={data.base_model}", *as_arguments(settings), *as_arguments(_only_disk(disk))],
             env=environment,
             stdin=subprocess.DEVNULL,
             stdout=log,

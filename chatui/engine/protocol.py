@@ -87,6 +87,9 @@ class Engine(Protocol):
     def state(self) -> EngineState:
         """Say whether replies can be written now."""
 
+    def announce(self, phase: str, message: str) -> None:
+        """Change what `state` says while nothing serves yet."""
+
     def serve(self, shares: Mapping[int, float]) -> None:
         """Load what is new, then route new replies to these versions. Raises EngineError, changing nothing."""
 

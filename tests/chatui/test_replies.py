@@ -3,7 +3,8 @@ import time
 
 import pytest
 
-from chatui.engine.protocol import EngineError, Sampling
+from chatui import serving
+from chatui.engine.protocol import EngineError, EngineState, Sampling
 from chatui.following import pause
 from chatui.replies import Replies
 from chatui.serving import ServingWatch
@@ -189,6 +190,72 @@ def test_a_promotion_is_followed_once_and_a_failure_leaves_a_notice(store: Store
     engine.serve = refuse
     watch.look()
     assert (engine.version, watch.notice) == (1, "Version 2 cannot serve: it is broken")
+
+
+class Starting(ScriptedEngine):
+    """An engine that serves nothing yet, and cannot load some versions; keeps what it was asked to serve."""
+
+    def __init__(self, *broken: int):
+        super().__init__(["a"])
+        self.broken, self.tried, self.said = set(broken), [], EngineState("loading", "")
+
+    def state(self) -> EngineState:
+        return self.said
+
+    def announce(self, phase: str, message: str) -> None:
+        self.said = EngineState(phase, message)
+
+    def serve(self, shares) -> None:
+        self.tried.append(dict(shares))
+        for number in self.broken & set(shares):
+            raise EngineError(f"Version {number} cannot serve: it is broken")
+        self.said = EngineState("ready", "", tuple(shares))
+
+
+def promoted(store: Store, most: int) -> None:
+    """Fill a record with version 0 and others, each of which replaced the one before."""
+    store.add_base("tiny")
+    for number in range(1, most + 1):
+        path = f"versions/{number:03d}"
+        store.add_version(number, "adapter", path, store.open_run({}), "promoted", "Better.", {})
+
+
+def test_what_served_before_serves_at_a_start_where_the_promotion_in_force_cannot(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serving, "_AGAIN_S", 0)
+    promoted(store, 2)
+    engine = Starting(2)
+    watch = ServingWatch(store, engine)
+    watch.look()
+    assert engine.state() == EngineState("ready", "", (1,))
+    assert watch.notice == "Version 2 cannot serve: it is broken"
+    engine.broken.clear()  # it is tried again, and serves as the record says
+    watch.look()
+    assert (engine.state().versions, watch.notice) == ((2,), "")
+    assert engine.tried == [{2: 1.0}, {1: 1.0}, {2: 1.0}]
+
+
+def test_a_server_without_adapters_serves_version_0_at_a_start(store: Store) -> None:
+    promoted(store, 2)
+    engine = Starting(1, 2)
+    ServingWatch(store, engine).look()
+    assert engine.state().versions == (0,)
+
+
+def test_a_candidate_on_trial_that_cannot_be_loaded_does_not_stop_the_proven_version(store: Store) -> None:
+    promoted(store, 1)
+    store.add_version(2, "adapter", "versions/002", store.open_run({}), "promoted", "Better.", {}, (0.2, {}))
+    engine = Starting(2)
+    ServingWatch(store, engine).look()
+    assert engine.tried == [{1: 0.8, 2: 0.2}, {1: 1.0}]
+
+
+def test_where_nothing_can_serve_the_reason_is_that_of_the_promotion_in_force(store: Store) -> None:
+    promoted(store, 1)
+    engine = Starting(0, 1)
+    ServingWatch(store, engine).look()
+    assert engine.state() == EngineState("failed", "Version 1 cannot serve: it is broken")
 
 
 def test_the_engine_is_told_whether_a_run_computes_beside_it(store: Store) -> None:

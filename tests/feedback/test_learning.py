@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from sqlalchemy.exc import IntegrityError
 
-from feedback.errors import BadInput, NotFound
+from feedback.errors import BadInput, NotFound, Overtaken
 from feedback.frozen import PairRow
 from feedback.schema import RUN_ENDED, RUN_OPEN, TrainingPair, now
 from feedback.store import Store
@@ -194,6 +194,18 @@ def test_a_version_ends_the_run_that_made_it_in_the_same_step(store: Store, verd
     (line,) = store.runs()
     assert (line.id, line.status, line.reason, line.version) == (run, verdict, "because 1", 1)
     assert line.finished_at is not None
+
+
+def test_a_version_that_was_held_against_what_no_longer_serves_is_not_written(three: Store) -> None:
+    compared, run = three.serving().promotion_id, three.open_run({})
+    serves = three.rollback().shares
+    for verdict in ("promoted", "refused"):
+        with pytest.raises(Overtaken):
+            three.add_version(3, "adapter", "versions/003", run, verdict, "", {}, compared=compared)
+    assert three.serving().shares == serves
+    assert (three.next_version(), three.runs()[0].status) == (3, "queued")
+    three.add_version(3, "adapter", "versions/003", run, "promoted", "", {}, compared=three.serving().promotion_id)
+    assert three.serving().shares == {3: 1.0}
 
 
 def test_a_version_that_cannot_be_written_leaves_its_run_open_and_nothing_served(three: Store) -> None:

@@ -1,5 +1,9 @@
+import json
+import os
+import shutil
 from pathlib import Path
 
+import huggingface_hub
 import pytest
 
 from feedback.settings import DataSettings
@@ -98,8 +102,75 @@ def test_a_base_that_moved_away_is_said(tmp_path: Path) -> None:
     chosen = settings(tmp_path, str(folder))
     ensure_base(chosen)
     folder.rename(tmp_path / "elsewhere")
-    with pytest.raises(BaseModelError, match="no longer where"):
-        ensure_base(settings(tmp_path))
+    for asked in (settings(tmp_path), chosen):
+        with pytest.raises(BaseModelError, match="no longer where.*--base-model"):
+            ensure_base(asked)
+
+
+def test_a_base_that_moved_is_linked_again_where_it_lies_now(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "a")
+    ensure_base(settings(tmp_path, str(folder)))
+    other = make_tiny(tmp_path / "other", seed=1)
+    moved = folder.rename(tmp_path / "b")
+    for asked in (other, STARTER):
+        with pytest.raises(BaseModelError, match="fit no other"):
+            ensure_base(settings(tmp_path, str(asked)))
+    chosen = settings(tmp_path, str(moved))
+    assert ensure_base(chosen) == str(moved)
+    assert chosen.base_dir.resolve() == moved
+    assert ensure_base(settings(tmp_path)) == str(moved)
+
+
+def test_a_base_from_the_hub_is_fetched_again_if_its_cache_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    snapshot = make_tiny(tmp_path / "old")
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda *_, **__: str(snapshot))
+    chosen = settings(tmp_path, "owner/name")
+    ensure_base(chosen)
+    snapshot = snapshot.rename(tmp_path / "new")
+    assert ensure_base(chosen) == "owner/name"
+    assert chosen.base_dir.resolve() == snapshot
+    shutil.rmtree(snapshot)
+    snapshot = make_tiny(tmp_path / "revised", seed=1)
+    with pytest.raises(BaseModelError, match="fit no other"):
+        ensure_base(chosen)
+
+
+def test_a_base_whose_weights_changed_in_place_is_refused(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "mine")
+    chosen = settings(tmp_path, str(folder))
+    ensure_base(chosen)
+    other = make_tiny(tmp_path / "other", seed=1)
+    shutil.copy(other / "model.safetensors", folder / "model.safetensors")
+    for asked in (chosen, settings(tmp_path)):
+        with pytest.raises(BaseModelError, match=r"model\.safetensors.*put .* back") as caught:
+            ensure_base(asked)
+    assert "--data-dir" in str(caught.value)
+
+
+def test_neither_a_copy_of_the_data_dir_nor_new_times_nor_a_stray_file_make_it_another_base(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "mine")
+    name = ensure_base(settings(tmp_path, str(folder)))
+    shutil.copytree(tmp_path / "data", tmp_path / "copy" / "data")  # follows the link
+    assert ensure_base(settings(tmp_path / "copy")) == name
+    for file in folder.iterdir():
+        os.utime(file, (1, 1))
+    (folder / "eval_results.json").write_text("{}")
+    (folder / "generation_config.json").write_text('{"eos_token_id": 1}')
+    assert ensure_base(settings(tmp_path)) == name
+
+
+def test_a_data_dir_that_knows_only_its_bases_name_learns_its_files(tmp_path: Path) -> None:
+    folder = make_tiny(tmp_path / "mine")
+    chosen = settings(tmp_path, str(folder))
+    known = chosen.data_dir / "base.json"
+    name = ensure_base(chosen)
+    whole = json.loads(known.read_text())
+    known.write_text(json.dumps({"base_model": name}))
+    assert ensure_base(chosen) == name
+    assert json.loads(known.read_text()) == whole
+    assert "model.safetensors" in whole["files"]
 
 
 def test_the_starter_is_the_default(tmp_path: Path) -> None:

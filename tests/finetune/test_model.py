@@ -2,8 +2,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from peft import LoraConfig, PeftModel, get_peft_model
 
-from finetune.model import IGNORED, LoadError, TemplateRefuses, load_base, load_template, load_version
+from finetune.model import IGNORED, Diverged, LoadError, TemplateRefuses, load_base, load_template, load_version
 from tests.tiny import make_tiny
 
 HELLO = (("user", "hello world"),)
@@ -70,6 +71,26 @@ def test_a_broken_adapter_is_one_sentence(tiny: Path, tmp_path: Path) -> None:
     (tmp_path / "001" / "adapter").mkdir(parents=True)
     with pytest.raises(LoadError, match="001"):
         load_version(tiny, tmp_path / "001")
+
+
+def test_an_adapter_diverged_only_if_its_weights_are_not_finite(
+    tiny: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tuned = get_peft_model(load_base(tiny).model, LoraConfig(target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    tuned.save_pretrained(tmp_path / "sound" / "adapter")
+    with torch.no_grad():
+        next(weight for name, weight in tuned.named_parameters() if "lora_B" in name).fill_(torch.nan)
+    tuned.save_pretrained(tmp_path / "spoilt" / "adapter")
+    with pytest.raises(Diverged, match="NaN"):
+        load_version(tiny, tmp_path / "spoilt")
+
+    def no_memory(*args: object, **more: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(PeftModel, "from_pretrained", no_memory)
+    with pytest.raises(LoadError, match="out of memory") as caught:
+        load_version(tiny, tmp_path / "sound")
+    assert not isinstance(caught.value, Diverged)
 
 
 def test_a_template_alone_is_the_one_that_comes_with_the_model(loaded, tiny: Path, tmp_path: Path) -> None:

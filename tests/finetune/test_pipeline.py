@@ -1,4 +1,6 @@
+import gc
 import json
+import weakref
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,11 @@ from feedback.errors import Busy
 from feedback.formats import Incoming, IncomingMessage
 from feedback.settings import DataSettings, as_arguments
 from feedback.store import Store
-from finetune import measures, pipeline
+from finetune import compare, measures, pipeline
 from finetune.__main__ import main
 from finetune.base import BaseModelError
 from finetune.evaluate import Verdict
+from finetune.model import Loaded, LoadError, load_version
 from finetune.pipeline import RunFailed, retrain
 from finetune.schedule import NotEnough
 from finetune.settings import GateSettings, ScheduleSettings, TrainSettings
@@ -167,21 +170,33 @@ def test_another_base_model_begins_no_run(store: Store, data: DataSettings, prom
     assert len(store.runs()) == 1
 
 
-def test_a_promotion_made_meanwhile_is_not_undone(
+def test_what_serves_may_change_while_a_candidate_is_measured_or_written_and_is_measured_then(
     store: Store, data: DataSettings, promoted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    judge = pipeline.judged
+    judge, write, against = pipeline.judged, Store.add_version, []
 
     def promote_first(*args):
-        store.promote(0, reason="by hand")
+        against.append(args[4])
+        if len(against) == 1:
+            store.promote(0, reason="by hand")
         return judge(*args)
 
+    def roll_back_first(*args, **more):
+        if len(against) == 2:
+            store.rollback()
+        write(*args, **more)
+
     monkeypatch.setattr(pipeline, "judged", promote_first)
+    monkeypatch.setattr(Store, "add_version", roll_back_first)
     teach(store, 20, answer="hello hello world", prefix="other")
     result = retrain(store, data, QUICK, SCHEDULE, force=True)
-    assert result.verdict == "refused"
-    assert store.serving().shares == {0: 1.0}
-    assert json.loads((data.versions_dir / "002" / "card.json").read_text())["verdict"] == "refused"
+    first = data.versions_dir / "001"
+    assert against == [first, None, first]
+    card = json.loads((data.versions_dir / "002" / "card.json").read_text())
+    assert (card["version"], card["verdict"], card["reason"]) == (result.version, result.verdict, result.reason)
+    assert store.serving().shares == {2 if result.verdict == "promoted" else 1: 1.0}
+    assert [v.number for v in store.versions()] == [0, 1, 2]
+    assert not list(data.versions_dir.glob(".*"))
 
 
 def test_weights_that_diverged_are_a_refused_version(store: Store, data: DataSettings) -> None:
@@ -189,6 +204,42 @@ def test_weights_that_diverged_are_a_refused_version(store: Store, data: DataSet
     result = retrain(store, data, QUICK.model_copy(update={"learning_rate": 1.0, "epochs": 30}), SCHEDULE)
     assert result.verdict == "refused"
     assert store.versions()[1].verdict == "refused"
+
+
+def test_a_candidate_that_finds_no_memory_fails_the_run_and_its_feedback_is_learned_by_the_next(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_memory(base_dir: Path, version_dir: Path | None) -> Loaded:
+        if version_dir:
+            raise LoadError("The adapter cannot be loaded: CUDA out of memory")
+        return load_version(base_dir, None)
+
+    monkeypatch.setattr(compare, "load_version", no_memory)
+    teach(store, 12)
+    with pytest.raises(RunFailed, match="out of memory"):
+        retrain(store, data, QUICK, SCHEDULE)
+    assert [v.number for v in store.versions()] == [0]
+    monkeypatch.undo()
+    assert store.learned_until() is None
+    assert retrain(store, data, QUICK.model_copy(update={"epochs": 1}), SCHEDULE).version == 1
+
+
+def test_the_base_is_let_go_before_the_candidate_is_loaded(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loads: list[weakref.ref[object]] = []
+
+    def watched(base_dir: Path, version_dir: Path | None) -> Loaded:
+        gc.collect()
+        assert not any(one() for one in loads)
+        loaded = load_version(base_dir, version_dir)
+        loads.append(weakref.ref(loaded.model))
+        return loaded
+
+    monkeypatch.setattr(compare, "load_version", watched)
+    teach(store, 12)
+    retrain(store, data, QUICK.model_copy(update={"epochs": 1}), SCHEDULE)
+    assert len(loads) == 2
 
 
 def test_one_line_that_no_template_takes_does_not_end_every_run(store: Store, data: DataSettings) -> None:

@@ -47,6 +47,16 @@ def test_a_run_that_was_asked_for_is_made_by_another_process(store: Store, data:
     assert '"version": 1' in (data.data_dir / "retrain.log").read_text().splitlines()[-1]
 
 
+def test_a_run_takes_the_base_model_that_was_asked_for_and_no_other(store: Store, data: DataSettings) -> None:
+    unknown = data.model_copy(update={"base_model": "nobody/typo"})
+    teach(store, 12)
+    asked = scheduler(store, unknown)
+    asked.retrain()
+    assert asked._process.wait(120) == 1
+    assert "nobody/typo" in (data.data_dir / "retrain.log").read_text()
+    assert not data.base_dir.exists()
+
+
 def test_a_run_that_is_due_starts_by_itself(store: Store, data: DataSettings) -> None:
     from finetune.base import ensure_base
 
