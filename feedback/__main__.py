@@ -9,8 +9,9 @@ from feedback.errors import RapportError
 from feedback.existing import existing
 from feedback.settings import DataSettings
 from feedback.store import Store
-from feedback.transfer import OWN, export_file, import_file
+from feedback.transfer import OWN, ImportReport, export_file, import_file
 from feedback.trl import TRL_FORMATS
+from feedback.trouble import DatabaseTrouble, in_words
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -20,8 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
         data = DataSettings.given(args)
         store = Store.open(data.database) if args.command == "import" else existing(data, reads=True)
         return {"import": _import, "export": _export, "stats": _stats}[args.command](store, args)
-    except RapportError as error:
-        print(error, file=sys.stderr)
+    except (RapportError, DatabaseTrouble) as error:
+        print(in_words(error) if isinstance(error, DatabaseTrouble) else error, file=sys.stderr)
         return 2
 
 
@@ -46,7 +47,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _import(store: Store, args: argparse.Namespace) -> int:
-    report = import_file(store, args.file)
+    report = ImportReport()
+    try:
+        import_file(store, args.file, report)
+    except DatabaseTrouble:
+        print(f"{report.taken} lines were taken in before; taken in again, they add nothing.", file=sys.stderr)
+        raise
     for line in report.bad:
         print(f"line {line.number}: {line.reason}", file=sys.stderr)
     print(f"{report.taken} lines taken in, {len(report.bad)} bad.")

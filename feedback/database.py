@@ -43,7 +43,8 @@ class Database:
         try:
             self.read_only = reads and cannot_be_written(url)
             where = as_it_lies(url) if self.read_only else url
-            self.engine = create_engine(where, connect_args=_connect_args(url, begins))
+            # What people wrote goes into no log, whatever fails.
+            self.engine = create_engine(where, connect_args=_connect_args(url, begins), hide_parameters=True)
             if self.engine.dialect.name == "sqlite":
                 _set_up_sqlite(self.engine, self.read_only)
             self._writer = self.engine.execution_options(begin_immediate=not self.read_only)

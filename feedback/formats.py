@@ -12,6 +12,7 @@ KTO rows: `prompt` + `completion` + `label`, or `messages` + `label`, which rate
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -140,7 +141,7 @@ def _incoming(row: Any, seen: Counter[str]) -> Incoming:
         raise BadInput(f"has neither `messages` nor `prompt`, `completion` and `label`; its keys are {sorted(row)}")
     if not isinstance(messages, list) or not messages:
         raise BadInput("has no messages")
-    conversation_id = row.get("conversation_id")
+    conversation_id = _conversation_id(row.get("conversation_id"))
     if conversation_id is None:
         digest = hashlib.sha256(json.dumps(row, sort_keys=True).encode()).hexdigest()[:32]
         seen[digest] += 1
@@ -150,7 +151,7 @@ def _incoming(row: Any, seen: Counter[str]) -> Incoming:
     if ids and ids.most_common(1)[0][1] > 1:
         raise BadInput(f"has more than one message with the id {_short(ids.most_common(1)[0][0])}")
     return Incoming(
-        conversation_id=_text(str(conversation_id), "conversation_id", 200),
+        conversation_id=_text(conversation_id, "conversation_id", 200),
         messages=taken,
         rater=_text(row.get("rater") or LOCAL, "rater", 200),
         created_at=_instant(row.get("created_at")),
@@ -160,6 +161,15 @@ def _incoming(row: Any, seen: Counter[str]) -> Incoming:
         preferences=tuple((a, b) for a, b in _objects(row, "preferences", _PREFERENCE)),
         comparisons=tuple((a, b, how) for a, b, how in _objects(row, "comparisons", _COMPARISON)),
     )
+
+
+def _conversation_id(value: Any) -> str | None:
+    """Read an id, which may be a number; None for none, which a table writes as an empty text or NaN."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return None
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise BadInput(f"conversation_id is {type(value).__name__}, not a text or a number")
+    return str(value) if str(value).strip() else None
 
 
 def _objects(row: dict[str, Any], name: str, keys: tuple[str, ...]) -> list[list[str]]:

@@ -58,8 +58,8 @@ class Share:
 class Survey:
     """What was counted, since when (None: ever) and per day or week; time runs forward, all else by size.
 
-    Of thumbs the part is those up. A reason's whole is the thumbs of its side. Of corrections the whole is the replies
-    with a thumb or a correction. `openings` holds how often questions of corrected replies began so, among the
+    Of thumbs the part is those up. A reason's whole is the thumbs of its side. Of corrections the whole is the thumbs,
+    and the corrected replies without one. `openings` holds how often questions of corrected replies began so, among the
     newest `questions`. `asked` is of replies that reviewers were asked about at random: only there may a share be
     read as that of all replies.
     """
@@ -145,7 +145,7 @@ class _Corrected:
     """Corrected replies of those judged, in all and by version and persona."""
 
     def __init__(self, session: Session, since: datetime | None, thumbs: _Thumbs):
-        thumbed = exists().where(Rating.message_id == Correction.message_id, Rating.value != 0)
+        thumbed = exists().where(Rating.message_id == Correction.message_id, _counts(since))
         query = (
             select(Reply.version, Conversation.persona, func.count(), func.sum(case((thumbed, 0), else_=1)))
             .select_from(Correction)

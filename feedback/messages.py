@@ -11,6 +11,7 @@ from sqlalchemy.orm import Session, aliased
 
 from feedback.characters import unkept
 from feedback.errors import BadInput, NotFound
+from feedback.judging import GOOD
 from feedback.records import Said
 from feedback.schema import (
     Conversation,
@@ -114,12 +115,12 @@ def views(session: Session, messages: Sequence[Message], rater: str) -> list[Sai
 
 
 def _learned_by(session: Session, message_ids: Sequence[str]) -> dict[tuple[str, int | None], int]:
-    """Map (reply, correction or None) to the first version that was trained on it."""
+    """Map (reply, correction or None) to the first version that was trained to say it."""
     query = (
         select(TrainingPair.message_id, TrainingPair.correction_id, func.min(ModelVersion.number))
         .join(Dataset, Dataset.id == TrainingPair.dataset_id)
         .join(ModelVersion, ModelVersion.run_id == Dataset.run_id)
-        .where(TrainingPair.split == "train")
+        .where(TrainingPair.split == "train", TrainingPair.kind.in_(GOOD))
         .group_by(TrainingPair.message_id, TrainingPair.correction_id)
     )
     found: dict[tuple[str, int | None], int] = {}

@@ -20,9 +20,12 @@ class ImportReport:
     bad: list[BadLine] = field(default_factory=list)
 
 
-def import_file(store: Store, path: Path) -> ImportReport:
-    """Take in every good line of a file; name the bad ones. Raises BadInput if it cannot be read."""
-    report = ImportReport()
+def import_file(store: Store, path: Path, report: ImportReport | None = None) -> ImportReport:
+    """Take in every good line of a file; name the bad ones. Raises BadInput if it cannot be read.
+
+    `report` is written as the file is read, for who wants to know how far it came.
+    """
+    report = report or ImportReport()
     try:
         with path.open("rb") as lines:
             batch: list[tuple[int, Incoming]] = []

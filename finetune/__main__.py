@@ -16,6 +16,7 @@ from feedback.errors import BadInput, Busy, RapportError
 from feedback.existing import existing
 from feedback.settings import DataSettings
 from feedback.store import Store
+from feedback.trouble import DatabaseTrouble, in_words
 from finetune import version_commands
 from finetune.lock import dead_run, the_only_run
 from finetune.settings import DiskSettings, PairSettings, ScheduleSettings, TrainSettings
@@ -30,8 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         data = DataSettings.given(args)
         return int(_COMMANDS[args.command](data, args))
-    except RapportError as error:
-        print(error, file=sys.stderr)
+    except (RapportError, DatabaseTrouble) as error:
+        print(in_words(error) if isinstance(error, DatabaseTrouble) else error, file=sys.stderr)
         return LOCKED if isinstance(error, Busy) else FAILED
 
 
@@ -70,7 +71,8 @@ def _make_run(data: DataSettings, args: argparse.Namespace) -> int:
     except Exception as error:  # noqa: BLE001
         if not isinstance(error, RapportError):
             traceback.print_exc()
-        return _last_line(FAILED, "failed", str(error))
+        why = in_words(error) if isinstance(error, DatabaseTrouble) else str(error)
+        return _last_line(FAILED, "failed", why)
     code = PROMOTED if result.verdict == "promoted" else REFUSED
     return _last_line(code, result.verdict, result.reason, result.run, result.version)
 

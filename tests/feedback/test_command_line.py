@@ -1,9 +1,12 @@
 """python -m feedback: what it prints and what it exits with."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from sqlalchemy import Engine, event
 
 from feedback.__main__ import main
 from feedback.settings import DataSettings
@@ -133,3 +136,31 @@ def test_a_database_url_wins_over_the_data_dir(tmp_path: Path, file: Path, capsy
     store = Store.open(url)
     assert store.stats()["conversations"] == 1
     store.close()
+
+
+@pytest.fixture
+def small_disk() -> Iterator[None]:
+    """Let no SQLite file grow beyond 500 kB: to SQLite that is a full disk."""
+
+    def limit(connection: Any, record: Any) -> None:
+        connection.execute("PRAGMA max_page_count=120")
+
+    event.listen(Engine, "connect", limit)
+    yield
+    event.remove(Engine, "connect", limit)
+
+
+def test_a_full_disk_is_one_sentence_that_says_how_far_the_import_came(
+    tmp_path: Path, small_disk: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, secret = tmp_path / "big.jsonl", "what somebody wrote " * 20
+    lines = [{"messages": [{"role": "user", "content": f"{n} {secret if n >= 200 else ''}"}]} for n in range(600)]
+    file.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert run("import", file, "--data-dir", tmp_path / "data") == 2
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.splitlines() == [
+        "200 lines were taken in before; taken in again, they add nothing.",
+        "This was not done, as the disk is full; free some space, then try again.",
+    ]
+    assert stats(tmp_path / "data", capsys)["conversations"] == 200

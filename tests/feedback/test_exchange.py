@@ -114,6 +114,18 @@ def test_a_label_rates_the_last_reply_only(store: Store, tmp_path: Path) -> None
     assert [rating for _, _, rating in shown(store, "k")] == [0, 0, 0, -1]
 
 
+@pytest.mark.parametrize("missing", [None, "", "  ", float("nan")])
+def test_rows_whose_id_is_missing_are_conversations_of_their_own(store: Store, tmp_path: Path, missing: Any) -> None:
+    rows = [{"conversation_id": missing, "messages": [user(text), reply(rating=1)]} for text in ("q", "r")]
+    assert take(store, tmp_path, *rows).bad == [] and take(store, tmp_path, *rows).bad == []
+    assert sorted(line.title for line in store.conversations()) == ["q", "r"]
+
+
+def test_a_number_is_an_id(store: Store, tmp_path: Path) -> None:
+    take(store, tmp_path, {"conversation_id": 7, "messages": [user()]})
+    assert store.conversations()[0].id == "7"
+
+
 ORDERS = [
     ["assistant"],
     ["system"],
@@ -194,6 +206,8 @@ BAD: list[tuple[Any, str]] = [
     ({"messages": [user()], "rater": "\udc00"}, "rater holds half"),
     ({"messages": [user()], "conversation_id": "\udc00"}, "conversation_id holds half"),
     ({"messages": [user()], "conversation_id": "x" * 201}, "conversation_id has 201 characters"),
+    ({"messages": [user()], "conversation_id": True}, "conversation_id is bool"),
+    ({"messages": [user()], "conversation_id": ["c"]}, "conversation_id is list"),
     ({"messages": [user()], "created_at": "yesterday"}, "created_at 'yesterday'"),
     ({"messages": [user()], "created_at": True}, "created_at True"),
     ({"messages": [user()], "created_at": 1e300}, "created_at 1e"),

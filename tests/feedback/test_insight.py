@@ -70,6 +70,19 @@ def test_corrections_are_shares_of_what_was_judged(store: Store) -> None:
     assert (later.corrected.whole, later.openings) == (0, ())
 
 
+def test_a_correction_of_what_was_thumbed_long_ago_is_a_share_of_what_was_judged_since(store: Store) -> None:
+    cut = now() - timedelta(days=91)
+    for n in range(2):
+        old = exchange(store, f"What was {n}?")
+        store.rate(old, -1)
+        given_at(store, old, cut - timedelta(days=1))
+        store.correct(old, "It was so.")
+    store.rate(exchange(store, "What is new?"), 1)
+    survey = store.survey(since=cut)
+    assert told((survey.total,)) == {"": (1, 1)} and told((survey.corrected,)) == {"": (2, 3)}
+    assert told(survey.corrected_versions) == {"0": (2, 3)} and survey.corrected.interval[1] < 1
+
+
 def test_only_those_asked_at_random_are_counted_apart(store: Store) -> None:
     from feedback.schema import AskedReply
 

@@ -267,3 +267,14 @@ def test_a_rollback_is_another_row_so_that_an_engine_notices_it(three: Store) ->
     before = three.serving()
     after = three.rollback()
     assert before is not None and after.promotion_id > before.promotion_id
+
+
+def test_what_was_learned_as_bad_is_not_told_as_learned_once_it_is_liked(store: Store) -> None:
+    bad, good = exchange(store), exchange(store)
+    run = store.open_run({})
+    pairs = [PairRow(bad, None, "thumb_down", 1.0, "train"), PairRow(good, None, "thumb_up", 1.0, "train")]
+    store.freeze_dataset(run, {}, {}, pairs, now())
+    store.add_version(1, "adapter", "versions/001", run, "promoted", "better", {})
+    store.rate(bad, 1)
+    store.rate(good, 1)
+    assert [store.history(store.conversation_of(reply))[-1].learned_by for reply in (bad, good)] == [None, 1]

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
 
 from feedback.formats import Incoming, IncomingMessage
 from feedback.frozen import PairRow
@@ -120,3 +121,18 @@ def test_an_unknown_id_is_one_sentence_and_exit_code_1(
 ) -> None:
     told = run(data, capsys, "trace", *of, code=1)
     assert told.startswith("There is no") and told.count("\n") == 1 and of[1] in told
+
+
+@pytest.mark.parametrize("command", ["revoked", "retrain"])
+def test_a_record_in_trouble_is_one_sentence_without_what_was_asked(
+    data: DataSettings, store: Store, capsys: pytest.CaptureFixture[str], command: str
+) -> None:
+    with store.writing() as session:
+        session.execute(text("DROP TABLE training_pairs"))
+        session.execute(text("DROP TABLE reviews"))
+    assert main([command, f"--data-dir={data.data_dir}"]) == 1
+    told = capsys.readouterr()
+    said = json.loads(told.out.splitlines()[-1])["reason"] if command == "retrain" else told.err
+    assert said.strip() == (
+        "The record cannot be reached, so this was not done; try again, and if it stays so, look into the log."
+    )
