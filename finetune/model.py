@@ -250,8 +250,8 @@ def load_version(
 ) -> Loaded:
     """Load a version for serving: the base (None), a whole model, or an adapter, merged where it can be.
 
-    `today` is for the chat, see ChatTemplate. Raises LoadError, and of these Diverged where the merged weights would not
-    be finite.
+    `today` is for the chat, see ChatTemplate. Raises LoadError, and of these Diverged where the merged weights would
+    not be finite.
     """
     if version_dir is None:
         return load_base(base_dir, device=device, today=today)
