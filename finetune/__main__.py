@@ -124,9 +124,7 @@ def _prune(data: DataSettings, args: argparse.Namespace) -> int:
     if args.dry_run:
         chosen = plan(store, data, settings)
     else:
-        with the_only_run(store, data) as dead:
-            if dead is not None:
-                raise BadInput(f"Run {dead.id} was cut off; go on with it (`retrain`) or `cancel` it before pruning.")
+        with the_only_run(store, data):
             chosen = prune(store, data, settings)
     if args.json:
         print(json.dumps(asdict(chosen)))
