@@ -105,7 +105,11 @@ class Scheduler:
 
     def look(self) -> str:
         """Look once: go on with a run that was cut off, start one that is due; say why (not). Decide a trial, too."""
-        trials.look(self.store, now())
+        try:
+            trials.look(self.store, now())
+        # Whatever is wrong with a trial, runs go on: nobody may be there to end it.
+        except Exception:
+            log.exception("The trial could not be looked at.")
         answer = self._answer()
         if answer.due:
             log.info("%s", answer.reason)

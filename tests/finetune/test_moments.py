@@ -120,6 +120,8 @@ def test_a_run_waits_for_the_machine(machine: Machine, said: str) -> None:
         ({"retrain_cron": "3 * *"}, "--retrain-cron '3 * *' cannot be used: a cron expression has five fields"),
         ({"retrain_cron": "0 25 * * *"}, "no cron expression is read that way (Bad hour)"),
         ({"retrain_cron": "0 0 31 2 *"}, "no cron expression is read that way"),
+        ({"retrain_every": "3651d"}, "--retrain-every '3651d' cannot be used: ten years is the most, as 3650d"),
+        ({"retrain_every": "9999999999999d"}, "ten years is the most"),
         ({"quiet_hours": "at night"}, "--quiet-hours 'at night' cannot be used: give two times of day"),
         ({"quiet_hours": "22:00-24:30"}, "a time of day goes from 00:00 to 23:59"),
         ({"quiet_hours": "6:00-06:00"}, "begin and end at the same time"),

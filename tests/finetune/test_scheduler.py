@@ -172,6 +172,21 @@ def test_where_the_schedule_is_off_only_people_take_up_a_run_that_was_cut_off(
     assert len(started) == 1
 
 
+def test_a_trial_that_cannot_be_looked_at_keeps_no_run_from_starting(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.open_run({})
+    started = ends_at_once(monkeypatch, data, "")
+
+    def overflow(*_: object) -> None:
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr("finetune.scheduler.trials.look", overflow)
+    assert scheduler(store, data).look() == "Run 1 was cut off; it is taken up again."
+    assert len(started) == 1
+    assert "date value out of range" in caplog.text
+
+
 def test_a_run_that_nobody_works_on_is_cancelled_at_once(store: Store, data: DataSettings) -> None:
     run = store.open_run({})
     assert scheduler(store, data).cancel(run) == "Run 1 is cancelled."

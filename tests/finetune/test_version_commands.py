@@ -221,3 +221,11 @@ def test_a_comparison_holds_its_lock_while_it_is_made(
     assert side_by_side.make_kept(two, data, "abc")["status"] == "done"
     assert held == [True]
     assert json.loads((data.data_dir / "compared" / "abc.json").read_text())["reason"] == ""
+
+
+def test_a_trial_of_more_than_ten_years_is_not_begun(
+    two: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["trial", "begin", "1", "--days=9999999", f"--data-dir={data.data_dir}"]) == 1
+    assert "--trial-days '9999999' cannot be used" in capsys.readouterr().err
+    assert two.trial() is None
