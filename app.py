@@ -38,6 +38,7 @@ from finetune.lock import dead_run
 from finetune.model import Loaded, LoadError, attach_version, load_template, load_version
 from finetune.scheduler import Scheduler
 from finetune.settings import ScheduleSettings, TrainSettings
+from finetune.tracking import check_trackers
 
 
 @dataclass
@@ -65,6 +66,7 @@ class App:
 
 def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule: ScheduleSettings) -> App:
     """Wire the parts together; nothing is loaded or launched yet. Raises RapportError."""
+    check_trackers(train.report_to)
     check_base(data)
     store = Store.open(data.database)
     store.interrupt_dead_replies()

@@ -111,10 +111,10 @@ class Runs(Sessions):
             query = select(func.count()).select_from(TrainingPair).where(TrainingPair.dataset_id == dataset)
             return session.scalar(query) or 0
 
-    def last_run_at(self) -> datetime | None:
-        """Return when the newest run began, None before the first."""
+    def runs_began(self, limit: int = 100) -> list[datetime]:
+        """Return when the newest runs began, newest first."""
         with self.reading() as session:
-            return session.scalar(select(func.max(Run.created_at)))
+            return list(session.scalars(select(Run.created_at).order_by(Run.id.desc()).limit(limit)))
 
 
 def cancelled_by(person: str) -> str:

@@ -17,7 +17,8 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from feedback.errors import BadInput
 
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+MOST_DAYS = 3650  # ten years: a date that far from any other is still a date
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 def parse_interval(value: Any) -> timedelta | None:
@@ -30,10 +31,9 @@ def parse_interval(value: Any) -> timedelta | None:
     match = re.fullmatch(r"(\d+)([smhd])", text)
     if not match or int(match[1]) == 0:
         raise ValueError("give a whole number above 0 with s, m, h or d, such as 30m, 6h or 7d, or off")
-    try:
-        return timedelta(**{_UNITS[match[2]]: int(match[1])})
-    except OverflowError:
-        raise ValueError("that is longer than any clock runs; off switches it off") from None
+    if int(match[1]) * _SECONDS[match[2]] > MOST_DAYS * _SECONDS["d"]:
+        raise ValueError(f"ten years is the most, as {MOST_DAYS}d; off switches it off")
+    return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
 
 
 Interval = Annotated[timedelta | None, BeforeValidator(parse_interval)]

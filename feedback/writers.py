@@ -14,10 +14,15 @@ def this_writer() -> str:
     return _name_of(os.getpid())
 
 
+def is_here(writer: str) -> bool:
+    """Tell whether `writer` is a process of this host."""
+    return writer.split("|")[0] == socket.gethostname()
+
+
 def is_dead(writer: str) -> bool:
     """Tell whether `writer` surely no longer runs; a writer on another host is never surely dead."""
-    host, pid, started = writer.split("|")
-    if host != socket.gethostname() or writer == this_writer():
+    _, pid, started = writer.split("|")
+    if not is_here(writer) or writer == this_writer():
         return False
     try:
         process = psutil.Process(int(pid))

@@ -87,8 +87,10 @@ def _schedule(data: DataSettings, args: argparse.Namespace) -> int:
     """Start runs when they are due, until SIGTERM; with --once look once, and wait for the run if one was due."""
     from finetune.base import check_base, ensure_base
     from finetune.scheduler import Scheduler
+    from finetune.tracking import check_trackers
 
     settings, schedule = TrainSettings.given(args), ScheduleSettings.given(args)
+    check_trackers(settings.report_to)
     check_base(data)
     scheduler = Scheduler(Store.open(data.database), data, settings, schedule)
     ensure_base(data)  # last: it takes the longest, and nothing that is refused should have waited for it
@@ -124,9 +126,7 @@ def _prune(data: DataSettings, args: argparse.Namespace) -> int:
     if args.dry_run:
         chosen = plan(store, data, settings)
     else:
-        with the_only_run(store, data) as dead:
-            if dead is not None:
-                raise BadInput(f"Run {dead.id} was cut off; go on with it (`retrain`) or `cancel` it before pruning.")
+        with the_only_run(store, data):
             chosen = prune(store, data, settings)
     if args.json:
         print(json.dumps(asdict(chosen)))

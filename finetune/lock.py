@@ -23,7 +23,7 @@ def the_only_run(store: Store, data: DataSettings) -> Iterator[RunLine | None]:
     data.data_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(data.lock_file, timeout=_WAIT_S):
-            yield _settled(store, data)
+            yield settled(store, data)
     except Timeout:
         raise Busy(f"Another run holds {str(data.lock_file)!r}; wait for its end.") from None
 
@@ -36,12 +36,13 @@ def dead_run(store: Store, data: DataSettings) -> RunLine | None:
     data.data_dir.mkdir(parents=True, exist_ok=True)
     try:
         with FileLock(data.lock_file, timeout=0):
-            return _settled(store, data)
+            return settled(store, data)
     except Timeout:
         return None
 
 
-def _settled(store: Store, data: DataSettings) -> RunLine | None:
+def settled(store: Store, data: DataSettings) -> RunLine | None:
+    """Settle what dead runs left; return the one that is to be taken up, if any. For whoever holds the lock."""
     dead = store.settle_open_runs()
     sweep(data, going_on=dead.id if dead else None)
     return dead

@@ -96,20 +96,15 @@ class _Run:
         self.id = dead.id if dead else store.open_run(settings.model_dump())
         self.kept = Kept(store, data, self.id, candidate_of(data, self.id))
         self.dir = self.kept.dir
-        if dead is None:
-            self.kept.begin()
-        self.dir.mkdir(parents=True, exist_ok=True)
         self.pulse = Pulse(store, self.id, settings.train_threads)
         self._base: Loaded | None = None
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
         """Keep a log of the run beside its data; a failure ends the row with its reason."""
-        handler = logging.FileHandler(self.dir / "log.txt")
-        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-        log.addHandler(handler)
-        log.setLevel(logging.INFO)
+        handler: logging.Handler = logging.NullHandler()
         try:
+            handler = self._log_file()
             yield
         except Cancelled as error:
             raise self._ended("cancelled", str(error)) from error
@@ -123,6 +118,17 @@ class _Run:
         finally:
             log.removeHandler(handler)
             handler.close()
+
+    def _log_file(self) -> logging.Handler:
+        """Make the run's folder, and write what is logged into it."""
+        if self.dead is None:
+            self.kept.begin()
+        self.dir.mkdir(parents=True, exist_ok=True)
+        handler = logging.FileHandler(self.dir / "log.txt")
+        handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+        log.addHandler(handler)
+        log.setLevel(logging.INFO)
+        return handler
 
     def _ended(self, status: str, reason: str) -> RunFailed:
         log.info("%s: %s", status, reason)

@@ -13,7 +13,8 @@ from pathlib import Path
 from feedback.errors import RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
-from finetune.leftovers import GOING, sweep
+from finetune.leftovers import GOING
+from finetune.lock import settled
 from finetune.machine import GB
 from finetune.settings import DiskSettings
 
@@ -55,7 +56,10 @@ def plan(store: Store, data: DataSettings, settings: DiskSettings) -> Plan:
 
 
 def prune(store: Store, data: DataSettings, settings: DiskSettings) -> Plan:
-    """Delete what the rule says; return what went. For whoever holds the lock."""
+    """Delete what the rule says; return what went. For whoever holds the lock.
+
+    What a run that was cut off goes on with stays: a full disk may be why it cannot.
+    """
     chosen = plan(store, data, settings)
     for number in chosen.versions:
         try:
@@ -66,7 +70,7 @@ def prune(store: Store, data: DataSettings, settings: DiskSettings) -> Plan:
         folder = data.data_dir / path
         if folder.exists():
             folder.rename(folder.with_name(f"{GOING}{folder.name}"))
-    sweep(data)
+    settled(store, data)
     for run in chosen.runs:
         for file in _files_of(data, run):
             shutil.rmtree(file) if file.is_dir() else file.unlink()

@@ -25,15 +25,15 @@ class RecordNow:
     """What the decision needs to know of the record.
 
     `new` replies with usable thumbs, choices and corrections came since the newest version learned, the first of them
-    at `first_new_at`; the newest run began at `last_run_at`. `good`: the record calls any text good at all. What people
-    dislike says what to avoid; without a word on what to say instead there is nothing to make likelier. `on_trial` is
-    the version that a trial is about: until that has ended, what the next one must beat is not known. `more`: there
-    may be more than `new`, of which nobody needs to know how many.
+    at `first_new_at`; the newest runs began at `began`, newest first. `good`: the record calls any text good at all.
+    What people dislike says what to avoid; without a word on what to say instead there is nothing to make likelier.
+    `on_trial` is the version that a trial is about: until that has ended, what the next one must beat is not known.
+    `more`: there may be more than `new`, of which nobody needs to know how many.
     """
 
     new: int
     first_new_at: datetime | None = None
-    last_run_at: datetime | None = None
+    began: tuple[datetime, ...] = ()
     running: bool = False
     good: bool = True
     on_trial: int | None = None
@@ -66,7 +66,7 @@ def due(now: datetime, record: RecordNow, settings: ScheduleSettings, machine: M
 
     The time counts from the newest run; before the first one, from the first new feedback, so that a run does not
     start while somebody is still giving it. With a cron expression it starts at its moments only, and that time is
-    the least between two.
+    the least between two moments at which a run began.
     """
     if record.running:
         return Due(False, "A run is under way.")
@@ -77,12 +77,11 @@ def due(now: datetime, record: RecordNow, settings: ScheduleSettings, machine: M
     amount = enough(record, settings)
     if not amount.due:
         return amount
-    since = record.last_run_at or (None if settings.retrain_cron else record.first_new_at)
-    next_at = since + settings.retrain_every if since else now
-    if now < next_at:
-        return Due(False, f"Enough new feedback; the next run starts in {_spoken(next_at - now)}.")
-    wait = _wait_for_moment(now, record, settings) or hindrance(now, settings, machine)
-    return Due(False, wait) if wait else Due(True, f"{record.said} new thumbs and corrections, and the time has come.")
+    wait = _wait_for_moment if settings.retrain_cron else _wait_for_interval
+    hinders = wait(now, record, settings) or hindrance(now, settings, machine)
+    if hinders:
+        return Due(False, hinders)
+    return Due(True, f"{record.said} new thumbs and corrections, and the time has come.")
 
 
 def hindrance(now: datetime, settings: ScheduleSettings, machine: Machine) -> str:
@@ -94,18 +93,37 @@ def hindrance(now: datetime, settings: ScheduleSettings, machine: Machine) -> st
     return short_of_disk(machine.disk, settings)
 
 
+def _wait_for_interval(now: datetime, record: RecordNow, settings: ScheduleSettings) -> str:
+    """Say how long the newest run, or the first new feedback, is too near for another one; empty if it is not."""
+    since = record.began[0] if record.began else record.first_new_at
+    next_at = since + (settings.retrain_every or timedelta()) if since else now
+    return f"Enough new feedback; the next run starts in {_spoken(next_at - now)}." if now < next_at else ""
+
+
 def _wait_for_moment(now: datetime, record: RecordNow, settings: ScheduleSettings) -> str:
-    """Say when the next moment of the cron expression is, unless one has just come and no run has begun since."""
-    if not settings.retrain_cron:
-        return ""
+    """Say which moment of the cron expression is the next that counts; empty if one has just come."""
     clock = on_the_wall(now)
+    earliest = _earliest(record, settings)
     last = last_moment(settings.retrain_cron, clock)
-    began = record.last_run_at and on_the_wall(record.last_run_at)
-    if last is not None and clock - last < LATE and (began is None or began < last):
+    if last is not None and clock - last < LATE and (earliest is None or earliest <= last):
         return ""
-    following = next_moment(settings.retrain_cron, clock)
+    after = clock if earliest is None else max(clock, earliest - timedelta(seconds=1))  # a moment may be the earliest
+    following = next_moment(settings.retrain_cron, after)
     when = f" at {following:%Y-%m-%d %H:%M}" if following else ""
     return f"Enough new feedback; the next run starts{when} ({settings.retrain_cron})."
+
+
+def _earliest(record: RecordNow, settings: ScheduleSettings) -> datetime | None:
+    """Return when, on the wall, the time since the newest run that began at a moment is over; None without such a run.
+
+    No row says who began a run. One that begins within LATE after a moment counts as begun by itself, at that moment:
+    with the seconds it was late, the next night would come too soon; and one that somebody asked for would take it.
+    """
+    for began in map(on_the_wall, record.began):
+        moment = last_moment(settings.retrain_cron, began)
+        if moment is not None and began - moment < LATE:
+            return moment + (settings.retrain_every or timedelta())
+    return None
 
 
 def record_now(store: Store, wanted: int = 0) -> RecordNow:
@@ -123,7 +141,7 @@ def record_now(store: Store, wanted: int = 0) -> RecordNow:
     return RecordNow(
         new=len(new),
         first_new_at=min(new, default=None),
-        last_run_at=store.last_run_at(),
+        began=tuple(store.runs_began()),
         running=bool(runs) and runs[0].finished_at is None,
         good=good or (bool(new) and has_good(store)),
         on_trial=trial.candidate if trial else None,

@@ -1,5 +1,6 @@
 """Starts runs beside the app or without it: when one is due, when somebody asks, and again when one was cut off."""
 
+import json
 import logging
 import subprocess
 import threading
@@ -17,7 +18,7 @@ from finetune.lock import dead_run
 from finetune.log_file import tail
 from finetune.machine import machine_now
 from finetune.process import start_retrain
-from finetune.schedule import due, hindrance, record_now, require_feedback
+from finetune.schedule import Due, due, hindrance, record_now, require_feedback
 from finetune.settings import ScheduleSettings, TrainSettings
 
 log = logging.getLogger("rapport.schedule")
@@ -34,7 +35,7 @@ class Scheduler:
         self.store, self.data, self.train, self.schedule = store, data, train, schedule
         self._process: subprocess.Popen[bytes] | None = None
         self._outlook, self._looked_at = "", float("-inf")
-        self._after = 0  # the newest run before the one that was started here
+        self._before: RunLine | None = None  # the newest run before the one that was started here
         self._again_at = float("-inf")
         self._closing = threading.Event()
         self._starting = threading.Lock()
@@ -59,7 +60,8 @@ class Scheduler:
                 raise Busy("A run is under way; wait for its end.")
             if dead is None:
                 require_feedback(self.store, None)
-            self._after = runs[0].id if runs else 0
+            self._before = runs[0] if runs else None
+            self._again_at = time.monotonic() + _AGAIN_S
             self._process = start_retrain(self.data, self.train, self.schedule)
             self._looked_at = float("-inf")
         return _taken_up(dead) if dead else "A run starts."
@@ -79,11 +81,10 @@ class Scheduler:
 
     def outlook(self) -> str:
         """Say why no run is under way, or when the next one comes; at most two seconds old."""
-        newest = self.store.runs(limit=1)
-        if self.alive() and (not newest or (newest[0].id == self._after and newest[0].finished_at)):
+        if self.alive() and self._nothing_new() and (self._before is None or self._before.finished_at):
             return "A run starts."
         if time.monotonic() - self._looked_at > _FRESH_S:
-            self._outlook, self._looked_at = self._reason(), time.monotonic()
+            self._outlook, self._looked_at = self._answer().reason, time.monotonic()
         return self._outlook
 
     def trial_rule(self) -> dict[str, Any]:
@@ -104,23 +105,16 @@ class Scheduler:
 
     def look(self) -> str:
         """Look once: go on with a run that was cut off, start one that is due; say why (not). Decide a trial, too."""
-        trials.look(self.store, now())
-        dead = None if self.alive() else dead_run(self.store, self.data)
-        if dead is not None:
-            wait = hindrance(now(), self.schedule, machine_now(self.data, self.schedule))
-            if wait or time.monotonic() < self._again_at:
-                return _cut_off(dead, wait)
-            self._again_at = time.monotonic() + _AGAIN_S
-            reason = _taken_up(dead)
-        else:
-            record = record_now(self.store, self.schedule.retrain_min_ratings)
-            answer = due(now(), record, self.schedule, machine_now(self.data, self.schedule))
-            if not answer.due:
-                return answer.reason
-            reason = answer.reason
-        log.info("%s", reason)
-        self.retrain()
-        return reason
+        try:
+            trials.look(self.store, now())
+        # Whatever is wrong with a trial, runs go on: nobody may be there to end it.
+        except Exception:
+            log.exception("The trial could not be looked at.")
+        answer = self._answer()
+        if answer.due:
+            log.info("%s", answer.reason)
+            self.retrain()
+        return answer.reason
 
     def run(self) -> None:
         """Look every few seconds until it is closed."""
@@ -143,17 +137,49 @@ class Scheduler:
         """Tell whether a run that was started here is still under way."""
         return self._process is not None and self._process.poll() is None
 
-    def _reason(self) -> str:
+    def _answer(self) -> Due:
+        """Decide whether a run is to be started, or taken up, now; what came to nothing a moment ago waits a little."""
         machine = machine_now(self.data, self.schedule)
         dead = None if self.alive() else dead_run(self.store, self.data)
         if dead is not None:
-            return _cut_off(dead, hindrance(now(), self.schedule, machine))
-        return due(now(), record_now(self.store, self.schedule.retrain_min_ratings), self.schedule, machine).reason
+            answer = _again(dead, self.schedule, hindrance(now(), self.schedule, machine))
+        else:
+            answer = due(now(), record_now(self.store, self.schedule.retrain_min_ratings), self.schedule, machine)
+        trouble = self._trouble()
+        rests = bool(dead or trouble) and time.monotonic() < self._again_at
+        return Due(answer.due and not rests, f"{trouble} {answer.reason}".lstrip())
+
+    def _trouble(self) -> str:
+        """Say why the process that was started here ended before it had a run; empty if it has one, or goes on."""
+        if self.alive() or not self.wait() or not self._nothing_new():
+            return ""
+        lines = tail(self.data.data_dir / "retrain.log", 1)
+        return f"A run ended before it began: {_reason_in(lines[0]) if lines else 'see retrain.log.'}"
+
+    def _nothing_new(self) -> bool:
+        """Tell whether no run was begun or taken up since one was started here."""
+        newest, before = self.store.runs(limit=1), self._before
+        if before is None or not newest:
+            return not newest
+        return all(getattr(newest[0], name) == getattr(before, name) for name in ("id", "attempts", "finished_at"))
 
 
 def _taken_up(dead: RunLine) -> str:
     return f"Run {dead.id} was cut off; it is taken up again."
 
 
-def _cut_off(dead: RunLine, wait: str) -> str:
-    return f"Run {dead.id} was cut off. {wait}" if wait else _taken_up(dead)
+def _again(dead: RunLine, schedule: ScheduleSettings, wait: str) -> Due:
+    if schedule.retrain_every is None:
+        told = "the schedule is off. `python -m finetune retrain`, or Retrain now, goes on with it."
+        return Due(False, f"Run {dead.id} was cut off; {told}")
+    return Due(not wait, f"Run {dead.id} was cut off. {wait}" if wait else _taken_up(dead))
+
+
+def _reason_in(line: str) -> str:
+    """Return the reason in a run's last line, which is one object of JSON unless the process broke off earlier."""
+    try:
+        told = json.loads(line)
+    except ValueError:
+        told = None
+    reason = str(told.get("reason") if isinstance(told, dict) else line).strip()
+    return reason if reason.endswith((".", "!", "?")) else f"{reason}."

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field
 from pydantic_settings import NoDecode
 
-from feedback.settings import Interval, Settings
+from feedback.settings import MOST_DAYS, Interval, Settings
 from finetune.moments import Cron, Hours
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
@@ -99,7 +99,9 @@ class TrialSettings(Settings):
         le=0.5,
         description="share of new conversations that a promoted version gets until thumbs decide; 0: it serves at once",
     )
-    trial_days: int = Field(30, ge=1, description="days after which a trial that thumbs did not decide ends")
+    trial_days: int = Field(
+        30, ge=1, le=MOST_DAYS, description="days after which a trial that thumbs did not decide ends"
+    )
     trial_most: int = Field(500, ge=20, description="rated conversations of the candidate after which it ends likewise")
 
 

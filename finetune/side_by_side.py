@@ -1,7 +1,8 @@
 """Two versions side by side: what each writes to the same prompts.
 
 A comparison that the page asks for is made by a process of its own and kept as DIR/compared/ID.json, so that a reload
-finds it again; the newest are kept. One at a time: each holds a model in memory.
+finds it again; the newest are kept. One at a time: each holds a model in memory, and the lock DIR/compared/making.lock,
+which the system lets go with its process.
 """
 
 import json
@@ -16,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from feedback.errors import BadInput, Busy, NotFound, RapportError
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
-from feedback.writers import is_dead, this_writer
+from feedback.writers import is_dead, is_here, this_writer
 from finetune.machine import put_back
 from finetune.model import Loaded, load_version, write_json
 from finetune.probes import asked, general_set
@@ -105,15 +107,16 @@ def start(store: Store, data: DataSettings, versions: tuple[int, int], prompts: 
 def make_kept(store: Store, data: DataSettings, job_id: str) -> dict[str, Any]:
     """Make a comparison that `start` has written down, and keep what came of it. Raises NotFound."""
     job = result(data, job_id)
-    job["writer"] = this_writer()
-    write_json(_file(data, job_id), job)
-    try:
-        found = compared(store, data, (job["a"], job["b"]), job["prompts"], Manner(**job["manner"]))
-        job |= {**found, "status": "done"}
-    except RapportError as error:
-        job |= {"status": "failed", "reason": str(error)}
-    job["ended_at"] = now().isoformat()
-    write_json(_file(data, job_id), job)
+    with FileLock(_lock(data)):
+        job |= {"status": "running", "reason": "", "writer": this_writer()}
+        write_json(_file(data, job_id), job)
+        try:
+            found = compared(store, data, (job["a"], job["b"]), job["prompts"], Manner(**job["manner"]))
+            job |= {**found, "status": "done"}
+        except RapportError as error:
+            job |= {"status": "failed", "reason": str(error)}
+        job["ended_at"] = now().isoformat()
+        write_json(_file(data, job_id), job)
     return job
 
 
@@ -123,7 +126,7 @@ def result(data: DataSettings, job_id: str) -> dict[str, Any]:
     if not job_id.isalnum() or not file.is_file():
         raise NotFound(f"There is no comparison {job_id!r}; the newest {_KEPT} are kept.")
     job: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    if job["status"] == "running" and is_dead(job["writer"]):
+    if job["status"] == "running" and _is_over(data, job["writer"]):
         job |= {"status": "failed", "reason": "The process that made it ended before it was done; compare again."}
     return job
 
@@ -132,6 +135,20 @@ def newest(data: DataSettings) -> str | None:
     """Return the id of the newest comparison that is kept, None without any."""
     files = _folder(data).glob("*.json")
     return max(((file.stat().st_mtime, file.stem) for file in files), default=(0.0, None))[1]
+
+
+def _is_over(data: DataSettings, writer: str) -> bool:
+    """Tell whether nobody makes a comparison any more; of a process on another host only the lock can tell.
+
+    A container that was started anew is another host. On this one a comparison that is about to begin has no lock yet.
+    """
+    if is_here(writer):
+        return is_dead(writer)
+    try:
+        with FileLock(_lock(data), timeout=0):
+            return True
+    except Timeout:
+        return False
 
 
 def _see_off(process: "subprocess.Popen[bytes]", data: DataSettings, job_id: str) -> None:
@@ -175,6 +192,10 @@ def lines_of(found: dict[str, Any]) -> list[str]:
 
 def _folder(data: DataSettings) -> Path:
     return data.data_dir / "compared"
+
+
+def _lock(data: DataSettings) -> Path:
+    return _folder(data) / "making.lock"
 
 
 def _file(data: DataSettings, job_id: str) -> Path:

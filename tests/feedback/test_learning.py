@@ -104,10 +104,10 @@ def test_a_dead_run_that_was_to_be_cancelled_is_ended_by_whoever_finds_it(store:
 
 
 def test_the_last_run_tells_when_it_began(store: Store) -> None:
-    assert store.last_run_at() is None
+    assert store.runs_began() == []
     store.open_run({})
     store.open_run({})
-    assert store.last_run_at() == store.runs()[0].created_at
+    assert store.runs_began() == [run.created_at for run in store.runs()]
 
 
 # --- datasets

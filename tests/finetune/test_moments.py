@@ -28,8 +28,9 @@ def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=BERLIN).astimezone(UTC)
 
 
-def record(last: str | None = None) -> RecordNow:
-    return RecordNow(new=10, first_new_at=at("2030-07-01 10:00"), last_run_at=at(last) if last else None)
+def record(*began: str | None) -> RecordNow:
+    """Ten new thumbs, and runs that began then, newest first."""
+    return RecordNow(new=10, first_new_at=at("2030-07-01 10:00"), began=tuple(at(text) for text in began if text))
 
 
 @pytest.mark.parametrize(
@@ -42,12 +43,42 @@ def record(last: str | None = None) -> RecordNow:
         ("2030-07-02 10:00:00", "2030-07-01 03:30:07", False),  # slept through it: the next night
         ("2030-03-31 03:30:00", "2030-03-30 03:30:00", True),  # the clock was put forward an hour ago
         ("2030-10-27 03:30:00", "2030-10-26 03:30:00", True),  # and back
-        ("2030-07-02 03:30:00", "2030-07-02 01:00:00", False),  # too soon after one that somebody asked for
+        ("2030-07-02 03:30:00", "2030-07-02 01:00:00", True),  # that one somebody asked for
+        ("2030-07-02 03:31:00", "2030-07-02 03:30:30", False),
     ],
 )
 def test_a_cron_expression_goes_by_the_clock_of_the_wall(now: str, last: str | None, expected: bool) -> None:
     answer = due(at(now), record(last), NIGHTLY)
     assert answer.due == expected, answer
+
+
+DAILY = ScheduleSettings(retrain_cron="30 3 * * *", retrain_every="1d")
+TWO_DAYS = ScheduleSettings(retrain_cron="30 3 * * *", retrain_every="40h")
+
+
+@pytest.mark.parametrize(
+    ("now", "began", "settings", "expected"),
+    [
+        ("2030-03-31 03:30:00", ("2030-03-30 03:30:09",), DAILY, True),  # a night of 23 hours
+        ("2030-07-31 03:30:00", ("2030-07-30 03:39:50",), DAILY, True),  # it began late: the moment counts
+        ("2030-07-02 03:31:00", ("2030-07-01 03:30:00",), TWO_DAYS, False),
+        ("2030-07-03 03:31:00", ("2030-07-01 03:30:00",), TWO_DAYS, True),
+        ("2030-07-02 03:31:00", ("2030-07-01 22:00:00", "2030-07-01 03:30:00"), TWO_DAYS, False),
+        ("2030-07-03 03:31:00", ("2030-07-02 22:00:00", "2030-07-01 03:30:00"), TWO_DAYS, True),
+    ],
+)
+def test_the_time_between_two_runs_counts_from_moment_to_moment(
+    now: str, began: tuple[str, ...], settings: ScheduleSettings, expected: bool
+) -> None:
+    answer = due(at(now), record(*began), settings)
+    assert answer.due == expected, answer
+
+
+def test_a_night_too_soon_after_the_last_run_is_not_named_as_the_next() -> None:
+    told = due(at("2030-07-01 12:00"), record("2030-07-01 03:30:00"), TWO_DAYS).reason
+    assert "the next run starts at 2030-07-03 03:30 (30 3 * * *)" in told
+    told = due(at("2030-07-01 12:00"), record("2030-07-01 03:30:00"), DAILY).reason
+    assert "the next run starts at 2030-07-02 03:30 (30 3 * * *)" in told
 
 
 def test_the_reason_names_the_next_moment() -> None:
@@ -89,6 +120,8 @@ def test_a_run_waits_for_the_machine(machine: Machine, said: str) -> None:
         ({"retrain_cron": "3 * *"}, "--retrain-cron '3 * *' cannot be used: a cron expression has five fields"),
         ({"retrain_cron": "0 25 * * *"}, "no cron expression is read that way (Bad hour)"),
         ({"retrain_cron": "0 0 31 2 *"}, "no cron expression is read that way"),
+        ({"retrain_every": "3651d"}, "--retrain-every '3651d' cannot be used: ten years is the most, as 3650d"),
+        ({"retrain_every": "9999999999999d"}, "ten years is the most"),
         ({"quiet_hours": "at night"}, "--quiet-hours 'at night' cannot be used: give two times of day"),
         ({"quiet_hours": "22:00-24:30"}, "a time of day goes from 00:00 to 23:59"),
         ({"quiet_hours": "6:00-06:00"}, "begin and end at the same time"),

@@ -1,5 +1,6 @@
 import gc
 import json
+import shutil
 import weakref
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from finetune import compare, measures, pipeline
 from finetune.__main__ import main
 from finetune.base import BaseModelError
 from finetune.evaluate import Verdict
+from finetune.lock import dead_run
 from finetune.model import Loaded, LoadError, load_version
 from finetune.pipeline import RunFailed, retrain
 from finetune.schedule import NotEnough
@@ -144,6 +146,47 @@ def test_a_failure_is_written_to_the_run_and_leaves_no_version(
     assert (store.runs()[0].status, "on fire" in store.runs()[0].reason) == ("failed", True)
     assert [v.number for v in store.versions()] == [0]
     assert "on fire" in (data.runs_dir / "1" / "log.txt").read_text()
+
+
+def test_a_run_whose_log_cannot_be_written_ends_with_the_reason(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(store, 12)
+    run = store.open_run({})  # which was killed; its folder is somebody else's by now
+    data.runs_dir.mkdir(parents=True)
+    monkeypatch.setattr(pipeline.logging, "FileHandler", refuse)
+    with pytest.raises(RunFailed, match="PermissionError: 'log.txt'"):
+        retrain(store, data, TrainSettings(), ScheduleSettings(), force=True)
+    (line,) = store.runs()
+    assert (line.id, line.status, "PermissionError" in line.reason) == (run, "failed", True)
+
+
+def test_a_run_whose_folder_cannot_be_made_ends_with_the_reason(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    teach(store, 12)
+    data.data_dir.mkdir(parents=True, exist_ok=True)
+    data.runs_dir.write_text("no folder")
+    with pytest.raises(RunFailed):
+        retrain(store, data, TrainSettings(), ScheduleSettings(), force=True)
+    assert [(line.status, bool(line.reason)) for line in store.runs()] == [("failed", True)]
+
+
+def test_a_leftover_that_cannot_be_deleted_is_in_nobodys_way(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stuck, other = data.versions_dir / ".run-1", data.versions_dir / ".run-2"
+    for folder in (stuck, other):
+        folder.mkdir(parents=True)
+    delete = shutil.rmtree
+    monkeypatch.setattr(shutil, "rmtree", lambda folder: refuse(folder) if folder == stuck else delete(folder))
+    assert dead_run(store, data) is None
+    assert (stuck.exists(), other.exists()) == (True, False)
+    assert str(stuck) in caplog.text
+
+
+def refuse(path: Path) -> None:
+    raise PermissionError(repr(path.name))
 
 
 def test_a_folder_left_by_a_dead_run_is_no_version_and_in_nobodys_way(store: Store, data: DataSettings) -> None:

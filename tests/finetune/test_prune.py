@@ -1,7 +1,7 @@
 import json
-from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from feedback.settings import DataSettings
 from feedback.store import Store
@@ -93,8 +93,24 @@ def test_too_little_disk_begins_no_run_and_says_how_much_there_is(store: Store, 
     assert short_of_disk(2.0, DiskSettings(min_free_disk=1)) == ""
 
 
-def test_nobody_prunes_beside_a_run(eight: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]) -> None:
-    eight.open_run({})
-    assert main(["prune", f"--data-dir={data.data_dir}"]) == 1
-    assert "Run 9 was cut off" in capsys.readouterr().err
-    assert Path(data.versions_dir / "002").exists()
+def test_beside_a_run_that_was_cut_off_its_files_stay(
+    eight: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = eight.open_run({})
+    its = [data.runs_dir / str(run) / "work" / "epoch-1", data.versions_dir / f".run-{run}"]
+    left = data.runs_dir / "3" / "work"
+    for folder in (*its, left):
+        folder.mkdir(parents=True)
+    assert main(["prune", f"--data-dir={data.data_dir}", "--keep-versions=3", "--keep-runs=1"]) == 0
+    assert not (data.versions_dir / "002").exists()
+    assert [folder.exists() for folder in (*its, left)] == [True, True, False]
+    assert eight.runs()[0].finished_at is None
+
+
+def test_nobody_prunes_beside_a_run_under_way(
+    eight: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with FileLock(data.lock_file):
+        assert main(["prune", f"--data-dir={data.data_dir}", "--keep-versions=3"]) == 75
+    assert "wait for its end" in capsys.readouterr().err
+    assert (data.versions_dir / "002").exists()

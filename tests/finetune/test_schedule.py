@@ -19,13 +19,13 @@ def hours_ago(hours: float) -> datetime:
     ("record", "expected", "said"),
     [
         (RecordNow(new=0), False, "0 of 10"),
-        (RecordNow(new=9, last_run_at=hours_ago(99)), False, "9 of 10"),
-        (RecordNow(new=10, last_run_at=hours_ago(7)), True, "the time has come"),
-        (RecordNow(new=10, last_run_at=hours_ago(5)), False, "in 61 min"),
+        (RecordNow(new=9, began=(hours_ago(99),)), False, "9 of 10"),
+        (RecordNow(new=10, began=(hours_ago(7),)), True, "the time has come"),
+        (RecordNow(new=10, began=(hours_ago(5),)), False, "in 61 min"),
         (RecordNow(new=10, first_new_at=hours_ago(1)), False, "in 5 h"),
         (RecordNow(new=10, first_new_at=hours_ago(6)), True, "the time has come"),
-        (RecordNow(new=99, last_run_at=hours_ago(99), running=True), False, "under way"),
-        (RecordNow(new=99, last_run_at=hours_ago(99), good=False), False, "Nothing to learn from"),
+        (RecordNow(new=99, began=(hours_ago(99),), running=True), False, "under way"),
+        (RecordNow(new=99, began=(hours_ago(99),), good=False), False, "Nothing to learn from"),
     ],
 )
 def test_a_run_is_due_when_there_is_enough_and_it_is_time(record: RecordNow, expected: bool, said: str) -> None:
@@ -35,7 +35,7 @@ def test_a_run_is_due_when_there_is_enough_and_it_is_time(record: RecordNow, exp
 
 def test_off_is_never_due() -> None:
     off = ScheduleSettings(retrain_every="off")
-    assert not due(NOW, RecordNow(new=999, last_run_at=hours_ago(999)), off).due
+    assert not due(NOW, RecordNow(new=999, began=(hours_ago(999),)), off).due
 
 
 def test_an_empty_record_has_nothing_to_learn_from(store: Store) -> None:

@@ -8,7 +8,8 @@ from datetime import timedelta
 import pytest
 from filelock import FileLock
 
-from feedback.errors import Busy
+from chatui.settings import ChatSettings
+from feedback.errors import BadInput, Busy
 from feedback.formats import Incoming, IncomingMessage
 from feedback.schema import now
 from feedback.settings import DataSettings
@@ -27,7 +28,7 @@ def teach(store: Store, count: int) -> None:
     store.take_in([Incoming(f"c{n}", (IncomingMessage("user", f"question {n}"), *turns)) for n in range(count)])
 
 
-def scheduler(store: Store, data: DataSettings, every: str = "off") -> Scheduler:
+def scheduler(store: Store, data: DataSettings, every: str = "6h") -> Scheduler:
     return Scheduler(store, data, TRAIN, ScheduleSettings(retrain_every=every))
 
 
@@ -72,6 +73,73 @@ def test_a_run_that_is_due_starts_by_itself(store: Store, data: DataSettings) ->
     assert by_itself.outlook() == "0 of 10 new thumbs and corrections to learn from."
 
 
+def ends_at_once(monkeypatch: pytest.MonkeyPatch, data: DataSettings, said: str, code: int = 1) -> list[str]:
+    """Let every process that is started end before it has a run, with `said` as its last line; count them."""
+    started: list[str] = []
+
+    def start(*_: object) -> "subprocess.Popen[bytes]":
+        started.append(said)
+        (data.data_dir / "retrain.log").write_text(f"what came before\n{said}\n")
+        process = subprocess.Popen([sys.executable, "-c", f"raise SystemExit({code})"])
+        process.wait()
+        return process
+
+    monkeypatch.setattr("finetune.scheduler.start_retrain", start)
+    return started
+
+
+LAST_LINES = [
+    ('{"run": null, "version": null, "verdict": "failed", "reason": "No tracker."}', "No tracker."),
+    ("ImportError: no torch", "ImportError: no torch."),
+]
+
+
+@pytest.mark.parametrize(("last_line", "reason"), LAST_LINES)
+def test_a_run_that_ends_before_it_begins_is_not_started_again_at_once_and_says_why(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch, last_line: str, reason: str
+) -> None:
+    teach(store, 12)
+    started = ends_at_once(monkeypatch, data, last_line)
+    looks = scheduler(store, data, every="1s")
+    looks.schedule = ScheduleSettings(retrain_every=timedelta(microseconds=1))
+    looks.look()
+    told = f"A run ended before it began: {reason}"
+    assert looks.look().startswith(told)
+    assert looks.outlook().startswith(told)
+    assert len(started) == 1
+    looks._again_at = float("-inf")  # a minute later
+    looks.look()
+    assert len(started) == 2
+    store.update_run(store.open_run({}), status="failed", reason="made by hand")
+    looks._looked_at = float("-inf")
+    assert "before it began" not in looks.outlook()
+
+
+def test_a_run_that_cannot_be_taken_up_says_why(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.open_run({})
+    started = ends_at_once(monkeypatch, data, "0.02 GB of disk are free")
+    looks = scheduler(store, data, every="6h")
+    looks.look()
+    ended = "A run ended before it began: 0.02 GB of disk are free."
+    assert looks.look() == f"{ended} Run 1 was cut off; it is taken up again."
+    assert len(started) == 1
+
+
+def test_a_tracker_that_is_not_installed_is_refused_at_the_start(
+    data: DataSettings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import app
+
+    monkeypatch.setattr("finetune.tracking.find_spec", lambda _: None)
+    with pytest.raises(BadInput, match="--report-to 'wandb' needs the package wandb"):
+        app.build(data, ChatSettings(), TrainSettings(report_to=["wandb"]), ScheduleSettings())
+    where = (f"--data-dir={data.data_dir}", f"--base-model={data.base_model}", "--report-to=wandb")
+    assert main(["schedule", "--once", *where]) == 1
+    assert "--report-to 'wandb' needs the package wandb" in capsys.readouterr().err
+
+
 def test_nothing_to_learn_from_starts_nothing(store: Store, data: DataSettings) -> None:
     idle = scheduler(store, data)
     with pytest.raises(NotEnough):
@@ -100,6 +168,33 @@ def test_a_run_that_was_cut_off_waits_for_the_quiet_hours(store: Store, data: Da
     looks = Scheduler(store, data, TRAIN, ScheduleSettings(quiet_hours=later))
     assert looks.look() == f"Run 1 was cut off. A run waits for the quiet hours, {later}."
     assert looks._process is None
+
+
+def test_where_the_schedule_is_off_only_people_take_up_a_run_that_was_cut_off(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.open_run({})
+    started = ends_at_once(monkeypatch, data, "")
+    off = scheduler(store, data, every="off")
+    told = "Run 1 was cut off; the schedule is off. `python -m finetune retrain`, or Retrain now, goes on with it."
+    assert (off.look(), off.outlook(), started) == (told, told, [])
+    assert off.retrain() == "Run 1 was cut off; it is taken up again."
+    assert len(started) == 1
+
+
+def test_a_trial_that_cannot_be_looked_at_keeps_no_run_from_starting(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    store.open_run({})
+    started = ends_at_once(monkeypatch, data, "")
+
+    def overflow(*_: object) -> None:
+        raise OverflowError("date value out of range")
+
+    monkeypatch.setattr("finetune.scheduler.trials.look", overflow)
+    assert scheduler(store, data).look() == "Run 1 was cut off; it is taken up again."
+    assert len(started) == 1
+    assert "date value out of range" in caplog.text
 
 
 def test_a_run_that_nobody_works_on_is_cancelled_at_once(store: Store, data: DataSettings) -> None:

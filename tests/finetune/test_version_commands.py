@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from filelock import FileLock, Timeout
 
 from chatui.version_views import VersionViews
 from feedback.errors import BadInput, Busy, NotFound
@@ -187,3 +188,44 @@ def test_a_comparison_whose_process_is_gone_has_failed(two: Store, data: DataSet
     gone = {"status": "running", "reason": "", "writer": f"{socket.gethostname()}|999999999|0.00"}
     (data.data_dir / "compared" / "abc.json").write_text(json.dumps(gone))
     assert result(data, "abc")["status"] == "failed"
+
+
+def test_a_comparison_by_a_host_that_is_gone_has_failed_unless_it_is_made(two: Store, data: DataSettings) -> None:
+    (data.data_dir / "compared").mkdir()
+    job = {"status": "running", "reason": "", "writer": "a-container-of-yesterday|7|0.00"}
+    (data.data_dir / "compared" / "abc.json").write_text(json.dumps(job))
+    with FileLock(data.data_dir / "compared" / "making.lock"):
+        assert result(data, "abc")["status"] == "running"
+        with pytest.raises(Busy):
+            start(two, data, (0, 1), ["Hi?"], GREEDY)
+    assert result(data, "abc")["status"] == "failed"
+
+
+def test_a_comparison_holds_its_lock_while_it_is_made(
+    two: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (data.data_dir / "compared").mkdir()
+    job = {"id": "abc", "status": "running", "reason": "", "writer": "elsewhere|7|0.00", "rows": []}
+    job |= {"a": 0, "b": 1, "manner": {}, "prompts": ["Hi?"]}
+    (data.data_dir / "compared" / "abc.json").write_text(json.dumps(job))
+    held: list[bool] = []
+
+    def make(*_: object) -> dict[str, object]:
+        lock = FileLock(data.data_dir / "compared" / "making.lock", timeout=0)
+        with pytest.raises(Timeout), lock:
+            pass
+        held.append(True)
+        return {"rows": []}
+
+    monkeypatch.setattr(side_by_side, "compared", make)
+    assert side_by_side.make_kept(two, data, "abc")["status"] == "done"
+    assert held == [True]
+    assert json.loads((data.data_dir / "compared" / "abc.json").read_text())["reason"] == ""
+
+
+def test_a_trial_of_more_than_ten_years_is_not_begun(
+    two: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["trial", "begin", "1", "--days=9999999", f"--data-dir={data.data_dir}"]) == 1
+    assert "--trial-days '9999999' cannot be used" in capsys.readouterr().err
+    assert two.trial() is None
