@@ -142,7 +142,7 @@ class Scheduler:
         machine = machine_now(self.data, self.schedule)
         dead = None if self.alive() else dead_run(self.store, self.data)
         if dead is not None:
-            answer = _again(dead, self.schedule, hindrance(now(), self.schedule, machine))
+            answer = _again(dead, hindrance(now(), self.schedule, machine))
         else:
             answer = due(now(), record_now(self.store, self.schedule.retrain_min_ratings), self.schedule, machine)
         trouble = self._trouble()
@@ -168,10 +168,7 @@ def _taken_up(dead: RunLine) -> str:
     return f"Run {dead.id} was cut off; it is taken up again."
 
 
-def _again(dead: RunLine, schedule: ScheduleSettings, wait: str) -> Due:
-    if schedule.retrain_every is None:
-        told = "the schedule is off. `python -m finetune retrain`, or Retrain now, goes on with it."
-        return Due(False, f"Run {dead.id} was cut off; {told}")
+def _again(dead: RunLine, wait: str) -> Due:
     return Due(not wait, f"Run {dead.id} was cut off. {wait}" if wait else _taken_up(dead))
 
 

@@ -28,7 +28,7 @@ def teach(store: Store, count: int) -> None:
     store.take_in([Incoming(f"c{n}", (IncomingMessage("user", f"question {n}"), *turns)) for n in range(count)])
 
 
-def scheduler(store: Store, data: DataSettings, every: str = "6h") -> Scheduler:
+def scheduler(store: Store, data: DataSettings, every: str = "off") -> Scheduler:
     return Scheduler(store, data, TRAIN, ScheduleSettings(retrain_every=every))
 
 
@@ -168,18 +168,6 @@ def test_a_run_that_was_cut_off_waits_for_the_quiet_hours(store: Store, data: Da
     looks = Scheduler(store, data, TRAIN, ScheduleSettings(quiet_hours=later))
     assert looks.look() == f"Run 1 was cut off. A run waits for the quiet hours, {later}."
     assert looks._process is None
-
-
-def test_where_the_schedule_is_off_only_people_take_up_a_run_that_was_cut_off(
-    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    store.open_run({})
-    started = ends_at_once(monkeypatch, data, "")
-    off = scheduler(store, data, every="off")
-    told = "Run 1 was cut off; the schedule is off. `python -m finetune retrain`, or Retrain now, goes on with it."
-    assert (off.look(), off.outlook(), started) == (told, told, [])
-    assert off.retrain() == "Run 1 was cut off; it is taken up again."
-    assert len(started) == 1
 
 
 def test_a_trial_that_cannot_be_looked_at_keeps_no_run_from_starting(
