@@ -238,7 +238,7 @@ class Handlers:
     async def undelete(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A deletion was taken back: the conversation is shown again."""
         await in_thread(self.ask(self.store.undelete), event._data["id"])
-        look = self.tabs.open(request.session_hash or "", event._data["id"])
+        look = self.turn(request, event._data["id"])
         async for parts in self._tail(request, look):
             yield parts
 
