@@ -217,6 +217,10 @@ class Handlers:
         """Something was typed into the search box."""
         return self.views.list(self.tabs.search(request.session_hash or "", query or ""))
 
+    def older(self, request: gr.Request) -> Any:
+        """Older conversations were asked for."""
+        return self.views.list(self.tabs.lengthen(request.session_hash or ""))
+
     def rename(self, request: gr.Request, event: gr.EventData) -> Any:
         """A conversation got another title."""
         problem = problem_of(self.ask(self.store.rename), event._data["id"], event._data["title"])
