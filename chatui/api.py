@@ -12,6 +12,7 @@ from chatui.handlers import in_thread, until_ready
 from chatui.personas import known_personas, opening_with
 from chatui.replies import Live, Replies
 from chatui.review_handlers import queue_of
+from chatui.tabs import LISTED
 from chatui.temporary import TemporaryChats
 from chatui.views import Views
 from feedback.errors import BadInput
@@ -27,6 +28,8 @@ NAMES = (
     "drop_persona", "sampling", "temporary", "review_queue", "review", "answer", "amend", "compare", "judge", "export",
     "copied", "facts", "health", "status", "learning", "retrain", "promote", "rollback",
 )  # fmt: skip
+
+_MOST_LISTED = 1000  # conversations in one answer
 
 
 class Api:
@@ -213,9 +216,14 @@ class Api:
         self.ask(self.store.prefer)(chosen_id, rejected_id)
         return {"chosen_id": chosen_id, "rejected_id": rejected_id}
 
-    def conversations(self, query: str = "") -> dict[str, Any]:
-        """List conversations, newest first; with a query, those whose title or messages hold all its words."""
-        return {"conversations": [_listed(found) for found in self.ask(self.store.search)(query, limit=300)]}
+    def conversations(self, query: str = "", offset: int = 0, limit: int = LISTED) -> dict[str, Any]:
+        """List conversations, newest first; with a query, those whose title or messages hold all its words.
+
+        Of all that there are, the `limit` ones after the first `offset`.
+        """
+        told(_check_page)(offset, limit)
+        found = self.ask(self.store.search)(query, limit=limit, offset=offset)
+        return {"conversations": [_listed(one) for one in found]}
 
     def search(self, text: str) -> dict[str, Any]:
         """Find conversations by what was said in them, with the place it was found at."""
@@ -328,6 +336,16 @@ def _turns(messages: Any) -> list[tuple[str, str]]:
     if not turns or turns[-1][0] != "user":
         raise BadInput("The last message must be the user's; there is nothing to reply to.")
     return turns
+
+
+def _check_page(offset: Any, limit: Any) -> None:
+    """Raise BadInput unless both are numbers that the database can count with."""
+    whole = isinstance(offset, int) and isinstance(limit, int)
+    if not whole or not 0 <= offset < 2**31 or not 1 <= limit <= _MOST_LISTED:
+        raise BadInput(
+            f"An offset of {offset!r} with a limit of {limit!r} gives no page of the list; give an offset from 0 and "
+            f"a limit from 1 to {_MOST_LISTED}."
+        )
 
 
 def _listed(found: Found) -> dict[str, Any]:

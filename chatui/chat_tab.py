@@ -148,6 +148,7 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     tab.bridge.show_correction(handlers.show_correction, None, tab.parts, **_STREAM)
     tab.bridge.judge(handlers.judge, None, tab.parts, **_STREAM)
     tab.bridge.copied(handlers.copied, None, None, **AT_ONCE)
+    tab.conversations.older(handlers.older, None, tab.conversations, **AT_ONCE)
     tab.conversations.rename(handlers.rename, None, tab.conversations, **AT_ONCE)
     tab.conversations.remove(handlers.delete, None, tab.parts, **_STREAM)
     tab.conversations.bring_back(handlers.undelete, None, tab.parts, **_STREAM)

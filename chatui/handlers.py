@@ -217,6 +217,10 @@ class Handlers:
         """Something was typed into the search box."""
         return self.views.list(self.tabs.search(request.session_hash or "", query or ""))
 
+    def older(self, request: gr.Request) -> Any:
+        """Older conversations were asked for."""
+        return self.views.list(self.tabs.lengthen(request.session_hash or ""))
+
     def rename(self, request: gr.Request, event: gr.EventData) -> Any:
         """A conversation got another title."""
         problem = problem_of(self.ask(self.store.rename), event._data["id"], event._data["title"])
@@ -238,7 +242,7 @@ class Handlers:
     async def undelete(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A deletion was taken back: the conversation is shown again."""
         await in_thread(self.ask(self.store.undelete), event._data["id"])
-        look = self.tabs.open(request.session_hash or "", event._data["id"])
+        look = self.turn(request, event._data["id"])
         async for parts in self._tail(request, look):
             yield parts
 

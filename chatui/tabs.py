@@ -9,6 +9,7 @@ from typing import Any
 from feedback.records import Opening
 
 WINDOW = 40  # messages of a long conversation that a tab shows, and how many more it asks for
+LISTED = 300  # conversations that a tab lists, and how many more it asks for
 _MOST_TABS = 5000  # beyond that the tab that was quiet longest is forgotten
 
 
@@ -23,6 +24,7 @@ class Look:
     window: int = WINDOW
     opening: Opening = field(default_factory=Opening)  # what a new conversation will be opened with
     query: str = ""  # what the list of conversations is searched for
+    listed: int = LISTED  # how many conversations the list shows
     epoch: int = 0
 
 
@@ -49,9 +51,9 @@ class Tabs:
 
     def open(self, session: str, conversation_id: str | None, opening: Opening | None = None) -> Look:
         """Turn a tab to another conversation, or to a new one that will be opened with `opening`."""
-        look = self.get(session)
-        start = opening or Opening()
-        return self._set(session, Look(conversation_id, opening=start, query=look.query, epoch=look.epoch + 1))
+        look, start = self.get(session), opening or Opening()
+        fresh = replace(look, conversation_id=conversation_id, window=WINDOW, opening=start, epoch=look.epoch + 1)
+        return self._set(session, fresh)
 
     def prepare(self, session: str, sampling: dict[str, Any]) -> Look:
         """Change the sampling settings that the tab's new conversation will be opened with."""
@@ -60,7 +62,12 @@ class Tabs:
 
     def search(self, session: str, query: str) -> Look:
         """Search the list of conversations; the view of the conversation stays the same one."""
-        return self._set(session, replace(self.get(session), query=query))
+        return self._set(session, replace(self.get(session), query=query, listed=LISTED))
+
+    def lengthen(self, session: str) -> Look:
+        """List more conversations; the view of the conversation stays the same one."""
+        look = self.get(session)
+        return self._set(session, replace(look, listed=look.listed + LISTED))
 
     def again(self, session: str) -> Look:
         """Begin a new view of the same conversation."""

@@ -96,9 +96,11 @@ class Views:
         return rows(chat.said, [chat.live] if chat.live else []), value
 
     def list(self, look: Look) -> dict[str, Any]:
-        """Return the list of past conversations."""
-        items = [_entry(found) for found in self.store.search(look.query, limit=300)]
-        return {"active": look.conversation_id, "query": look.query, "items": items}
+        """Return the list of past conversations; `older`: there are more of them."""
+        found = self.store.search(look.query, limit=look.listed + 1)
+        items = [_entry(one) for one in found[: look.listed]]
+        older = len(found) > look.listed
+        return {"active": look.conversation_id, "query": look.query, "items": items, "older": older}
 
     def pill(self) -> dict[str, Any]:
         """Return which model replies, in which version, or why none does."""

@@ -31,29 +31,30 @@ class Conversations(Sessions):
             session.add(conversation)
             return conversation.id
 
-    def conversations(self, owner: str = LOCAL, limit: int = 300) -> list[ConversationLine]:
-        """List an owner's conversations that hold a message, newest first."""
+    def conversations(self, owner: str = LOCAL, limit: int = 300, offset: int = 0) -> list[ConversationLine]:
+        """List an owner's conversations that hold a message, newest first, after the `offset` newest."""
         with self.reading() as session:
-            return [_line(row) for row in session.execute(_listed(owner).limit(limit))]
+            return [_line(row) for row in session.execute(_listed(owner).limit(limit).offset(offset))]
 
-    def search(self, query: str, owner: str = LOCAL, limit: int = 50) -> list[Found]:
-        """Find conversations whose title or messages hold every word of a query, newest first.
+    def search(self, query: str, owner: str = LOCAL, limit: int = 50, offset: int = 0) -> list[Found]:
+        """Find conversations whose title or messages hold every word of a query, newest first, after `offset` of them.
 
         Words are parts of words too, so Chinese is found without knowing where its words end.
         """
         words = query.split()
         if not words:
-            return [Found(line) for line in self.conversations(owner, limit)]
+            return [Found(line) for line in self.conversations(owner, limit, offset)]
         if unkept(query):
             return []  # no text holds such a character, and the database would refuse it
         with self.reading() as session:
             found, holds = _among_newest(session, words, owner), _contains(words)
-            if len(found) < limit:
+            if len(found) < offset + limit:
                 holds = _holds(session, words)
                 held = Conversation.id.in_(select(Message.conversation_id).where(holds))
-                found = list(session.execute(_listed(owner).where(or_(held, _titled(words))).limit(limit)))
-            hits = _hits(session, holds, [row[0].id for row in found[:limit]])
-            return [_found(_line(row), words, hits.get(row[0].id)) for row in found[:limit]]
+                found = list(session.execute(_listed(owner).where(or_(held, _titled(words))).limit(offset + limit)))
+            asked = found[offset : offset + limit]
+            hits = _hits(session, holds, [row[0].id for row in asked])
+            return [_found(_line(row), words, hits.get(row[0].id)) for row in asked]
 
     def history(self, conversation_id: str, rater: str = LOCAL) -> list[Said]:
         """Return the path from the first message to the head, oldest first. Raises NotFound."""

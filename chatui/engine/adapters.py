@@ -49,10 +49,20 @@ async def load_everywhere(servers: Sequence[Server], paths: Mapping[int, str]) -
         raise
 
 
-async def try_everywhere(servers: Sequence[Server], versions: Iterable[int]) -> None:
-    """Let every server write one token with every version. Raises EngineError."""
+async def try_everywhere(servers: Sequence[Server], versions: Iterable[int], within_s: float | None = None) -> None:
+    """Let every server write one token with every version, `within_s` for all of them. Raises EngineError."""
+    until = within_s and asyncio.get_running_loop().time() + within_s
     for version in versions:
-        await _all(try_one(server, version) for server in servers)
+        await _all(_try_until(until, server, version) for server in servers)
+
+
+async def _try_until(until: float | None, server: Server, version: int) -> None:
+    try:
+        async with asyncio.timeout_at(until):
+            await try_one(server, version)
+    except TimeoutError as error:
+        why = f"the server at {server.url} wrote no token in time."
+        raise EngineError(f"Version {version} cannot serve: {why}") from error
 
 
 async def try_one(server: Server, version: int) -> None:

@@ -19,6 +19,8 @@ from chatui.engine.server import Patience, Server
 from chatui.engine.window import Messages, share
 from chatui.needs import Template
 
+_CHECK_S = 9.0  # a check takes no longer, however patient replies are; who asks for one at /health waits 10 s
+
 
 class RemoteEngine:
     """Writes replies with servers."""
@@ -78,13 +80,16 @@ class RemoteEngine:
         self._background.start(self._let_go(left))
 
     def check(self) -> float:
-        """Let every server write one token with every version; return the seconds it took. Raises EngineError."""
+        """Let every server write one token with every version; return the seconds it took.
+
+        Raises EngineError, also for a server that writes none in time.
+        """
         began = time.monotonic()
         with self._lock:
             versions = list(self._shares)
         if not versions:
             raise EngineError(self._state.message)
-        self._background.call(try_everywhere(self._servers, versions))
+        self._background.call(try_everywhere(self._servers, versions, _CHECK_S))
         return time.monotonic() - began
 
     def close(self) -> None:

@@ -238,7 +238,7 @@ const follow = (() => {
   };
 })();
 window.rpFollow = follow.restart; // a message is sent from the composer
-const write = (name, data) => { follow.restart(); trigger(name, data); };
+const write = (name, data) => { asking = null; follow.restart(); trigger(name, data); };
 
 // ---- why a thumb: a card over the text, so that nothing moves
 
@@ -314,7 +314,8 @@ function openCard(bar, m, value) {
 function sendCard() {
   const reasons = [...card.querySelectorAll('[aria-pressed=true]')].map((chip) => chip.dataset.reason);
   const given = { id: cardFor.id, value: cardFor.value, reasons, comment: card.querySelector('textarea').value };
-  asking = { id: given.id, open: (bar, m) => openCard(bar, { ...m, ...given }, given.value) };
+  const kept = (m) => m?.rating === given.value && m.comment === given.comment && String(m.reasons) === String(reasons);
+  asking = { id: given.id, open: (bar, m) => openCard(bar, { ...m, ...given }, given.value), kept };
   trigger('rate', given);
 }
 
@@ -360,7 +361,18 @@ function changes(before, after) {
 }
 
 const drafts = rpKeep('drafts', () => drafts) ?? {}; // by message id, until the page shows them as kept: neither a refusal nor Esc loses a text
-let asking = null; // what is on its way: {id, open}; opens again, under the message, what was written when it is refused
+const sentAnew = {}; // by the id of a question: how many wordings it had when another one was sent
+let asking = null; // what is on its way: {id, open, kept}; opens again, under the message, what was written when it is refused
+
+// What the page shows as kept is neither a draft nor on its way any more.
+function settle(messages) {
+  for (const m of messages) {
+    if (m.correction !== null && m.correction === drafts[m.id]) delete drafts[m.id];
+    if (m.comment === remarks[m.id]) delete remarks[m.id];
+    for (const id of m.siblings) if (m.siblings.length > sentAnew[id]) { delete drafts[id]; delete sentAnew[id]; }
+  }
+  if (asking?.kept(message(asking.id))) asking = null;
+}
 
 function refused(text) {
   rpTell(text);
@@ -399,8 +411,9 @@ async function edit(bar, m) {
     closeEdit(row);
     if (!keep) { delete drafts[m.id]; return; }
     drafts[m.id] = area.value;
-    asking = { id: m.id, open: edit };
+    if (mine) sentAnew[m.id] = m.siblings.length;
     if (mine) write('edit', { id: m.id, text: area.value }); else trigger('correct', { id: m.id, text: area.value });
+    asking = { id: m.id, open: edit, kept: () => drafts[m.id] !== area.value };
   };
   save.onclick = () => end(true);
   cancel.onclick = () => end(false);
@@ -525,8 +538,7 @@ let shown;
 function changed() {
   const value = props.value;
   if (!value) return;
-  for (const m of value.msgs) if (m.correction !== null && m.correction === drafts[m.id]) delete drafts[m.id];
-  for (const m of value.msgs) if (m.comment === remarks[m.id]) delete remarks[m.id];
+  settle(value.msgs);
   decorate();
   window.rpOpening?.(value);
   if (value.conv !== shown) {

@@ -1,9 +1,12 @@
-// The list of past conversations, drawn from props.value = {active, query, items: [{id, title, t, running,
+// The list of past conversations, drawn from props.value = {active, query, older, items: [{id, title, t, running,
 // title_marks, snippet, snippet_marks}], problem}; marks are [start, end] places; `problem` says why a title or a deletion was refused.
 const list = document.createElement('div');
 list.className = 'rp-list';
 list.setAttribute('role', 'listbox');
 element.appendChild(list);
+const older = Object.assign(document.createElement('button'), { className: 'rp-older', textContent: rpWord('older'), hidden: true });
+older.onclick = () => trigger('older', {});
+element.appendChild(older);
 
 function group(seconds) {
   const day = (date) => new Date(date.getFullYear(), date.getMonth(), date.getDate()).getTime();
@@ -61,6 +64,7 @@ function fill() {
   }
   if (!value.items.length) rows.append(line('rp-none', rpWord(value.query ? 'nothing_found' : 'none')));
   list.replaceChildren(rows);
+  older.hidden = !value.older;
 }
 
 function draw() {

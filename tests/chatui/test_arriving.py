@@ -141,3 +141,20 @@ def test_a_temporary_chat_that_is_gone_is_followed_by_a_temporary_one(store: Sto
     sent = asyncio.run(last(handlers.send("between us", False, tab())))
     assert sent["temporary"] and len(sent["msgs"]) == 2
     assert store.conversations() == []
+
+
+def test_a_deletion_taken_back_in_a_temporary_chat_ends_that_chat(store: Store) -> None:
+    handlers = handlers_of(store)
+
+    async def visit() -> tuple[dict, dict]:
+        kept = (await last(handlers.send("hello", False, tab())))["conv"]
+        handlers.open_temporary(tab())
+        secret = await last(handlers.send("A secret", False, tab()))
+        asked = SimpleNamespace(_data={"id": kept})
+        still = await last(handlers.delete(tab(), asked))
+        assert still["conv"] == secret["conv"]
+        return secret, await last(handlers.undelete(tab(), asked))
+
+    secret, back = asyncio.run(visit())
+    assert [m["role"] for m in back["msgs"]] == ["user", "assistant"]
+    assert handlers.temporary.get(secret["conv"]) is None

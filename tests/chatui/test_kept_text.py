@@ -88,6 +88,28 @@ def test_escape_keeps_what_was_written_as_a_correction(page, running: Running) -
     assert area.input_value() == "It was said so."
 
 
+def test_a_question_that_was_sent_anew_is_no_draft_of_the_old_one(page, running: Running) -> None:
+    say(page, "the first wording")
+    area = page.locator(".rp-edit textarea")
+    for wording in ("the second", "the third"):
+        page.hover(".user-row")
+        page.click(".user-row .rp-b[data-act=edit]")
+        area.fill(wording)
+        page.click(".rp-edit .rp-save")
+        page.locator(".user-row", has_text=wording).wait_for()
+        page.locator(".bot-row .rp-b[data-act=up]").wait_for()
+        while page.locator(".user-row .rp-b[data-act=previous]").is_enabled():
+            before = page.locator(".user-row .rp-fx").get_attribute("data-id")
+            page.hover(".user-row")
+            page.click(".user-row .rp-b[data-act=previous]")
+            page.wait_for_function("(id) => document.querySelector('.user-row .rp-fx').dataset.id !== id", arg=before)
+        page.hover(".user-row")
+        page.click(".user-row .rp-b[data-act=edit]")
+        area.wait_for()
+        assert area.input_value() == "the first wording"
+        page.click(".rp-edit .rp-cancel")
+
+
 def test_the_language_switch_keeps_what_is_written(page, running: Running) -> None:
     say(page, "before")
     page.fill("#rp-ask textarea", "Half a question")

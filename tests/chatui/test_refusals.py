@@ -83,6 +83,28 @@ def test_a_correction_and_an_edited_question(page, running: Running, refuse) -> 
     told(page, "The correction is empty")
 
 
+def test_what_was_kept_before_is_not_opened_again(page, running: Running, refuse) -> None:
+    say(page, "correct and rate me")
+    page.click(f"{REPLY} .rp-b[data-act=correct]")
+    page.fill(".rp-edit textarea", "As it is.")
+    page.click(".rp-edit .rp-save")
+    page.locator(".rp-said", has_text="As it is.").wait_for()
+    refuse("write")
+    page.click(f"{REPLY} .rp-b[data-act=regenerate]")
+    told(page, "You may not write this.")
+    assert page.locator(".rp-edit").count() == 0
+    page.click(f"{REPLY} .rp-b[data-act=down]")
+    page.click(".rp-card .rp-chip")
+    page.fill(".rp-card textarea", "not so")
+    page.click(".rp-card .rp-save")
+    page.locator(".rp-why", has_text="not so").wait_for()
+    page.locator(".rp-entry.on").focus()
+    refuse("read")
+    page.keyboard.press("Enter")  # this too is refused, and was asked for elsewhere on the page
+    told(page, "You may not read this.")
+    assert page.locator(".rp-card").is_hidden()
+
+
 def test_a_message_goes_back_into_the_composer(page, running: Running, refuse) -> None:
     refuse("write")
     page.fill("#rp-ask textarea", "a thought that took long")

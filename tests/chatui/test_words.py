@@ -37,6 +37,9 @@ def test_what_the_scripts_ask_for_is_there() -> None:
         ({"accept-language": "zh-CN", "cookie": "a=1; rp-language=en"}, "en"),
         ({"accept-language": "en", "cookie": "rp-language=zh"}, "zh"),
         ({"accept-language": "en", "cookie": "rp-language=../../etc"}, "en"),
+        ({"cookie": 'prefs={"a":1}; rp-language=zh'}, "zh"),
+        ({"cookie": "a/b=1; rp-language=zh; c=é"}, "zh"),
+        ({"cookie": "not-rp-language=zh"}, "en"),
     ],
 )
 def test_the_switch_wins_over_the_browser_and_the_browser_over_english(headers: dict[str, str], language: str) -> None:

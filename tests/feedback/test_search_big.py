@@ -22,6 +22,13 @@ def test_newest_first_however_many_are_wanted(store: Store, talks: list[str], wo
     assert found == ([] if word == "äpples" else talks[:limit])
 
 
+@pytest.mark.parametrize("query", ["", "apples", "ap"])
+def test_what_comes_after_the_first_ones_is_found_by_an_offset(store: Store, talks: list[str], query: str) -> None:
+    for offset, limit in ((0, 1), (1, 1), (1, 3), (2, 2), (4, 9), (9, 1)):
+        found = [hit.line.id for hit in store.search(query, limit=limit, offset=offset)]
+        assert found == talks[offset : offset + limit]
+
+
 def test_what_only_old_ones_hold_is_found_with_where_it_stands(store: Store, talks: list[str]) -> None:
     (hit,) = store.search("pears")
     assert hit.line.id == talks[4] and hit.snippet[slice(*hit.snippet_marks[0])] == "pears"

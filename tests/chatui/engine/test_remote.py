@@ -487,6 +487,20 @@ def test_the_check_makes_a_token_on_every_server(make) -> None:
         engine.check()
 
 
+def test_a_check_waits_for_a_silent_server_no_longer_than_a_check_may_take(make, monkeypatch) -> None:
+    async def silence(_scope, receive, _send) -> None:
+        await receive()  # until the connection is closed
+
+    stand_ins = StandIn(), StandIn()
+    engine = make(*stand_ins)
+    stand_ins[1].trials.append(silence)
+    monkeypatch.setattr("chatui.engine.remote._CHECK_S", 0.3)
+    told = f"Version 0 cannot serve: the server at {stand_ins[1].url} wrote no token in time"
+    with pytest.raises(EngineError, match=told):
+        engine.check()
+    assert engine.check() < 5
+
+
 def test_the_key_goes_to_the_servers_and_into_no_sentence(make, caplog: pytest.LogCaptureFixture) -> None:
     stand_in = StandIn(key="sesame-7")
     engine = make(stand_in, key="sesame-7")
