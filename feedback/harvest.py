@@ -227,7 +227,7 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
             finish=message.finish,
             version=reply.version if reply else None,
             ratings={sys.intern(r.rater_id): r.value for r in ratings},
-            reasons=tuple(sorted({reason for r in ratings for reason in r.reasons})),
+            reasons={sys.intern(r.rater_id): tuple(r.reasons) for r in ratings if r.reasons},
             correction=correction.text if correction else None,
             correction_id=correction.id if correction else None,
             changed_at=max(told) if told else written[message_id],
@@ -240,6 +240,7 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
                 if won > 0 and whole and _teaches(spoken[other], reviews.get(other))
             },
             corrected_by=correction.author_id if correction else None,
+            corrected_at=correction.created_at if correction else None,
             source=source,
         )
 

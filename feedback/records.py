@@ -76,10 +76,10 @@ class Opening:
 class Feedback:
     """A reply that somebody thinks something of, with all that a training pair needs to know about it.
 
-    `prompt` is what the model was given, in the wording it was given; for an imported reply, the
-    messages above it. `ratings` maps rater to +1 / -1. Who chose it over a sibling is in `chosen_by`, who chose a
-    sibling or found both bad in `discarded_by`; `beat` maps the siblings that most chose it over to what they say,
-    those left out that may not teach.
+    `prompt` is what the model was given, in the wording it was given; for an imported reply, the messages above it.
+    `ratings` maps rater to +1 / -1, `reasons` to why, if they said so. Who chose it over a sibling is in `chosen_by`,
+    who chose a sibling or found both bad in `discarded_by`; `beat` maps the siblings that most chose it over to what
+    they say, those left out that may not teach.
     `changed_at` is the newest of thumb, correction, choice and a reviewer's approval; of a reply without any, the
     time it was written.
     """
@@ -92,7 +92,7 @@ class Feedback:
     finish: str | None
     version: int | None
     ratings: dict[str, int]
-    reasons: tuple[str, ...]
+    reasons: dict[str, tuple[str, ...]]
     correction: str | None
     correction_id: int | None
     changed_at: datetime
@@ -101,6 +101,7 @@ class Feedback:
     discarded_by: tuple[str, ...] = ()
     beat: dict[str, str] = field(default_factory=dict)
     corrected_by: str | None = None
+    corrected_at: datetime | None = None
     source: str = "chat"  # chat or import
 
 

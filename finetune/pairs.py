@@ -18,6 +18,7 @@ from finetune.apart import apart
 from finetune.asides import Asides, asides
 from finetune.checks import COMPLETION, LAST, PROMPT, QUESTION, Check, Checks
 from finetune.openings import Openings, Prompt, openings
+from finetune.outdated import outdated
 from finetune.settings import PairSettings
 from finetune.signatures import Signatures
 from finetune.splits import HELD_OUT_SHARE as HELD_OUT_SHARE
@@ -39,6 +40,7 @@ REJECTS = {
     "repetition": "goes round in circles (good texts alone)",
     "language": "answers in another language than it was asked in (of good replies that no reviewer approved)",
     "contradiction": "the same words to the same prompt were called good and bad elsewhere, at least as often",
+    "outdated": "a newer correction of the same prompt says otherwise",
     "duplicate": "a prompt and text nearly the same are taken already, of a stronger kind or newer",
     "rater_share": "more of one person's feedback than may count, once five have rated",
     "both_sides": "asks what is held out and, in the same or another conversation, what is trained on",
@@ -101,7 +103,7 @@ class _Taken:
 
     pair: TrainingPair
     asked: tuple[str, str]  # as in its Check
-    changed_at: datetime  # when feedback came on it last
+    changed_at: datetime  # when it was said last
     place: int  # of its signatures
     raters: tuple[str, ...]  # who vouches for it; empty for an imported one
     rule: str = field(default="")  # that rejected it
@@ -110,7 +112,7 @@ class _Taken:
 def pair_of(feedback: Feedback, opinion: Opinion, half_life_days: int, at: datetime) -> TrainingPair:
     """Make the pair of a usable opinion on a reply, weighed as of `at`."""
     corrected = opinion.rule == "correction"
-    age = (at - feedback.changed_at).days
+    age = (at - _said_at(feedback, opinion)).days
     return TrainingPair(
         message_id=feedback.message_id,
         conversation_id=feedback.conversation_id,
@@ -119,9 +121,23 @@ def pair_of(feedback: Feedback, opinion: Opinion, half_life_days: int, at: datet
         ends=corrected or feedback.finish == "end",
         kind=opinion.rule,
         correction_id=feedback.correction_id if corrected else None,
-        weight=weight(opinion.rule, feedback.reasons, votes(feedback).values(), age, half_life_days),
+        weight=weight(opinion.rule, _reasons(feedback, opinion), votes(feedback).values(), age, half_life_days),
         good=opinion.rule in GOOD,
         instead=opinion.instead,
+    )
+
+
+def _said_at(feedback: Feedback, opinion: Opinion) -> datetime:
+    """Return when an opinion was given last: a thumb on a corrected reply says nothing new of its correction."""
+    own = feedback.corrected_at if opinion.rule == "correction" else None
+    return own or feedback.changed_at
+
+
+def _reasons(feedback: Feedback, opinion: Opinion) -> tuple[str, ...]:
+    """Return the reasons of those whose thumb says what an opinion says."""
+    sign = 1 if opinion.rule in GOOD else -1
+    return tuple(
+        reason for rater, given in feedback.reasons.items() if feedback.ratings[rater] == sign for reason in given
     )
 
 
@@ -145,9 +161,10 @@ def choose(
         else:
             pair = pair_of(feedback, opinion, settings.half_life_days, at)
             place = signatures.put(check.signatures)
-            taken.append(_Taken(pair, check.asked, feedback.changed_at, place, _raters(feedback, opinion)))
+            taken.append(_Taken(pair, check.asked, _said_at(feedback, opinion), place, _raters(feedback, opinion)))
     fixed = openings([one.pair.prompt for one in taken])
     _contradictions(taken)
+    _outdated([one for one in taken if not one.rule and one.pair.kind == "correction"])
     _duplicates([one for one in taken if not one.rule and one.pair.good], signatures, fixed)
     _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures, fixed)
     _rater_shares([one for one in taken if not one.rule], settings.max_rater_share)
@@ -215,6 +232,13 @@ def _contradictions(taken: Sequence[_Taken]) -> None:
     for one, wrong in zip(taken, contradicted([one.pair for one in taken]), strict=True):
         if wrong:
             one.rule = "contradiction"
+
+
+def _outdated(taken: Sequence[_Taken]) -> None:
+    said = [(one.pair.prompt, one.pair.completion, one.changed_at) for one in taken]
+    for one, replaced in zip(taken, outdated(said), strict=True):
+        if replaced:
+            one.rule = "outdated"
 
 
 def contradicted(pairs: Sequence[TrainingPair]) -> list[bool]:

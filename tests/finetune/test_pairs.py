@@ -154,6 +154,46 @@ def test_of_the_same_words_the_oldest_stays_and_is_as_new_as_the_newest(checks: 
     assert [p.message_id for p in chosen(checks, record).pairs if p.good] == ["first"]
 
 
+@pytest.mark.parametrize("newest", [0, 1])
+@pytest.mark.parametrize(
+    "answers",
+    [("We are open until 17.", "We are open until 18."), ("Lyon.", "Paris"), ("营业到五点。", "营业到六点。")],
+)
+def test_a_newer_correction_of_the_same_prompt_replaces_what_it_contradicts(
+    checks: Checks, answers: tuple[str, str], newest: int
+) -> None:
+    record = [corrected(str(n), text, 1 if n == newest else 5) for n, text in enumerate(answers)]
+    record[0] = replace(record[0], prompt=(("user", "HELLO!"),))
+    choice = chosen(checks, record)
+    assert [p.message_id for p in choice.pairs if p.good] == [str(newest)]
+    assert (str(1 - newest), "outdated") in choice.rejected
+
+
+def test_two_answers_that_may_both_hold_both_stay(checks: Checks) -> None:
+    texts = ("the fox jumps over a dog at night", "a lamp of old glass stands near the window")
+    record = [corrected(text[:5], text, days) for days, text in enumerate(texts)]
+    assert len([p for p in chosen(checks, record).pairs if p.good]) == 2
+    elsewhere = replace(corrected("other", "Lyon", 5), prompt=(("user", "another thing"),))
+    assert told(chosen(checks, [corrected("one", "Paris", 1), elsewhere]))["correction"] == 2
+
+
+def test_a_thumb_on_an_outdated_correction_does_not_make_it_the_newest(checks: Checks) -> None:
+    texts = [f"{LONG} until {hour} and not any longer than that" for hour in ("17", "18")]
+    old, new = (corrected(text[-34:-32], text, days) for text, days in zip(texts, (90, 30), strict=True))
+    thumbed = replace(old, ratings={"ada": -1}, changed_at=NOW, corrected_at=old.changed_at)
+    pairs = {p.completion: p for p in chosen(checks, [thumbed, new], half_life_days=30).pairs if p.good}
+    assert {text: pair.weight for text, pair in pairs.items()} == {texts[1]: pytest.approx(0.5)}
+
+
+def test_reasons_count_of_those_alone_who_thumbed_so(checks: Checks) -> None:
+    split = replace(GOOD, ratings={"a": 1, "b": 1, "c": -1})
+    weights = [
+        chosen(checks, [replace(split, reasons=reasons)]).pairs[0].weight
+        for reasons in ({}, {"c": ("wrong",)}, {"b": ("clear",)})
+    ]
+    assert weights == pytest.approx([0.2, 0.2, 0.25], abs=1e-6)
+
+
 def test_an_older_correction_stays_before_a_newer_thumb(checks: Checks) -> None:
     thumbed = replace(GOOD, message_id="new", content=LONG + ".")
     assert [p.message_id for p in chosen(checks, [thumbed, corrected("old", LONG, 5)]).pairs if p.good] == ["old"]
