@@ -115,6 +115,19 @@ def test_a_message_goes_back_into_the_composer(page, running: Running, refuse) -
     page.wait_for_function("() => document.querySelector('#rp-ask textarea').value === 'a thought that took long'")
 
 
+def test_a_notice_has_a_title_in_the_readers_language(browser, running: Running, refuse) -> None:
+    page = browser.new_page(locale="zh-CN")
+    page.goto(running.url)
+    refuse("write")
+    page.fill("#rp-ask textarea", "a thought")
+    page.keyboard.press("Enter")
+    page.locator(".toast-body", has_text="You may not write this.").wait_for()
+    title = page.locator(".toast-title")
+    look = "node => [getComputedStyle(node).fontSize, getComputedStyle(node, '::before').content]"
+    assert title.evaluate(look) == ["0px", '"提示"']
+    page.close()
+
+
 def test_another_reply_and_a_title_and_a_deletion(page, running: Running, refuse) -> None:
     say(page, "the title that stays")
     refuse("write")
