@@ -55,7 +55,8 @@ def _import(store: Store, args: argparse.Namespace) -> int:
         raise
     for line in report.bad:
         print(f"line {line.number}: {line.reason}", file=sys.stderr)
-    print(f"{report.taken} lines taken in, {len(report.bad)} bad.")
+    gone = f" {report.deleted} of conversations that were deleted here, which stay so." if report.deleted else ""
+    print(f"{report.taken} lines taken in, {len(report.bad)} bad.{gone}")
     return 1 if report.bad else 0
 
 

@@ -79,7 +79,7 @@ class Comparisons(Sessions):
 
 
 def take_preference(session: Session, chosen: Message, rejected: Message, rater: str) -> None:
-    """Add a preference that a file tells, unless it is there."""
+    """Add a preference that a file tells, unless it was told before: the newest may have turned it round since."""
     same = select(Preference.id).where(Preference.chosen_id == chosen.id, Preference.rejected_id == rejected.id)
     if session.scalar(same.where(Preference.rater_id == rater).limit(1)) is None:
         session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from feedback.again import is_old_correction, is_old_thumb, is_old_verdict
 from feedback.comparisons import take_comparison, take_preference
 from feedback.errors import BadInput, RapportError
 from feedback.formats import Incoming, IncomingMessage
@@ -17,6 +18,8 @@ from feedback.ratings import person, put_correction, put_rating, was_said
 from feedback.reviews import take_verdict
 from feedback.schema import LOCAL, Comparison, Conversation, Correction, Message, Preference, Rating, Review, now
 from feedback.sessions import Sessions
+
+DELETED = "is of a conversation that was deleted here, and stays so"
 
 
 class Exchange(Sessions):
@@ -57,8 +60,8 @@ def _try_merge(session: Session, incoming: Incoming) -> str | None:
 def _merge(session: Session, incoming: Incoming) -> None:
     person(session, incoming.rater)
     conversation = session.get(Conversation, incoming.conversation_id)
-    if conversation is not None:
-        conversation.deleted_at = None  # whoever imports it again wants it back
+    if conversation is not None and conversation.deleted_at is not None:
+        raise BadInput(DELETED)
     if conversation is None:
         conversation = Conversation(id=incoming.conversation_id, owner_id=LOCAL, source="import")
         if incoming.created_at:
@@ -88,17 +91,22 @@ def _merge(session: Session, incoming: Incoming) -> None:
             )
             there.append(own)
         parent = own
-        if message.rating is not None:
-            put_rating(
-                session, parent, message.rating, message.reasons, message.comment, incoming.rater, incoming.created_at
-            )
-        if message.correction is not None:
-            put_correction(session, parent, message.correction, incoming.rater)
-        if message.correction_shown and parent.id in current_corrections(session, [parent.id]):
-            parent.correction_shown = True
-        if message.review is not None:
-            take_verdict(session, parent, message.review, incoming.rater)
+        _merge_feedback(session, parent, message, incoming)
     _merge_choices(session, {m.id: m for m in there}, incoming)
+
+
+def _merge_feedback(session: Session, reply: Message, told: IncomingMessage, by: Incoming) -> None:
+    """Add what a person says of a reply, unless they said it before: it may have been changed or taken back since."""
+    if told.rating is not None:
+        thumb = told.rating, told.reasons, told.comment
+        if not is_old_thumb(session, reply, *thumb, by.rater):
+            put_rating(session, reply, *thumb, by.rater, by.created_at)
+    if told.correction is not None and not is_old_correction(session, reply, told.correction, by.rater):
+        put_correction(session, reply, told.correction, by.rater)
+    if told.correction_shown and reply.id in current_corrections(session, [reply.id]):
+        reply.correction_shown = True
+    if told.review is not None and not is_old_verdict(session, reply, told.review):
+        take_verdict(session, reply, told.review, by.rater)
 
 
 def _merge_choices(session: Session, there: Mapping[str, Message], incoming: Incoming) -> None:
@@ -119,10 +127,12 @@ def _same(
     """Find the message that is there already; else say which id the new one may take.
 
     A message with an id is the one of that id: two siblings may say the same. Without an id (or with one
-    that another conversation holds) it is the sibling that says the same.
+    that another conversation holds) it is the sibling that says the same. Raises BadInput for an id of other words.
     """
     if message.id is not None:
         own = next((m for m in there if m.id == message.id), None)
+        if own is not None and (own.role, own.content) != (message.role, message.content):
+            raise BadInput(f"has another message under the id {message.id!r} than this conversation holds under it")
         if own is not None or session.get(Message, message.id) is None:
             return own, message.id
     parent_id = parent.id if parent else None
@@ -139,7 +149,8 @@ def _paths_out(session: Session, conversation: Conversation) -> Iterator[Incomin
         .all()
     )
     parents = {key: _nearest(all_parents, all_parents[key], said) for key in said}
-    leaves = [key for key in said if key not in set(parents.values())]
+    inner = set(parents.values())
+    leaves = [key for key in said if key not in inner]
     shown = _nearest(all_parents, conversation.head_id, said)
     leaves.sort(key=lambda key: key == shown)
     told = _told_by(session, list(said))
@@ -173,7 +184,8 @@ class _Told:
 
 
 def _told_by(session: Session, ids: Sequence[str]) -> dict[str, _Told]:
-    """Map people to what they think of these replies now."""
+    """Map people to what they think of these replies now; of each two replies, to what they chose last."""
+    there = set(ids)
     told: dict[str, _Told] = defaultdict(_Told)
     for rating in in_batches(session, Rating, Rating.message_id, ids):
         if rating.value:
@@ -182,11 +194,12 @@ def _told_by(session: Session, ids: Sequence[str]) -> dict[str, _Told]:
         told[correction.author_id].corrections[correction.message_id] = correction
     for review in current_reviews(session, ids).values():
         told[review.reviewer_id].reviews[review.message_id] = review
-    for choice in in_batches(session, Preference, Preference.chosen_id, ids):
-        if choice.rejected_id in ids:
-            told[choice.rater_id].preferences.append((choice.chosen_id, choice.rejected_id))
+    chosen = sorted(in_batches(session, Preference, Preference.chosen_id, ids), key=lambda choice: choice.id)
+    newest = {(c.rater_id, frozenset((c.chosen_id, c.rejected_id))): c for c in chosen if c.rejected_id in there}
+    for choice in sorted(newest.values(), key=lambda choice: choice.id):
+        told[choice.rater_id].preferences.append((choice.chosen_id, choice.rejected_id))
     for one in in_batches(session, Comparison, Comparison.left_id, ids):
-        if one.right_id in ids and one.outcome is not None:
+        if one.right_id in there and one.outcome is not None:
             told[one.person_id].comparisons.append((one.left_id, one.right_id, one.outcome))
     return told
 

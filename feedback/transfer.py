@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from feedback.errors import BadInput
+from feedback.exchange import DELETED
 from feedback.formats import BadLine, Incoming, line_of, read_lines
 from feedback.store import Store
 from feedback.trl import trl_lines
@@ -14,10 +15,11 @@ _BATCH = 200  # lines in one transaction
 
 @dataclass
 class ImportReport:
-    """What an import did: lines taken in, and the bad ones by number and reason."""
+    """What an import did: lines taken in, the bad ones, and how many are of conversations that were deleted here."""
 
     taken: int = 0
     bad: list[BadLine] = field(default_factory=list)
+    deleted: int = 0
 
 
 def import_file(store: Store, path: Path, report: ImportReport | None = None) -> ImportReport:
@@ -71,5 +73,7 @@ def _take(store: Store, batch: list[tuple[int, Incoming]], report: ImportReport)
     for (number, _), reason in zip(batch, store.take_in([incoming for _, incoming in batch]), strict=True):
         if reason is None:
             report.taken += 1
+        elif reason == DELETED:
+            report.deleted += 1
         else:
             report.bad.append(BadLine(number, reason))

@@ -13,7 +13,7 @@ from feedback.errors import BadInput
 from feedback.formats import BadLine, Incoming, IncomingMessage, line_of, read_lines
 from feedback.messages import MAX_TEXT
 from feedback.records import Said
-from feedback.schema import Conversation, Message
+from feedback.schema import Conversation, Message, now
 from feedback.store import Store
 from feedback.transfer import ImportReport, export_file, import_file
 from tests.feedback.talk import answer, ask, begin, events, exchange
@@ -426,7 +426,7 @@ def test_each_persons_feedback_moves_as_theirs(store: Store, empty: Store, tmp_p
     store.correct(answered, "Better.", author="dan")
     moves_whole(store, empty, tmp_path)
     (found,) = empty.feedback()
-    assert (found.ratings, found.reasons, found.correction) == ({"ada": 1, "ben": -1}, ("wrong",), "Better.")
+    assert (found.ratings, found.reasons, found.correction) == ({"ada": 1, "ben": -1}, {"ben": ("wrong",)}, "Better.")
     lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text("utf-8").splitlines()]
     assert [(row["rater"], row["messages"][1].get("correction")) for row in lines] == [
         ("ada", None),
@@ -546,3 +546,67 @@ def test_a_comment_of_white_space_is_none_at_all(store: Store) -> None:
     assert isinstance(incoming, Incoming)
     assert store.take_in([incoming]) == [None]
     assert [m.comment for m in store.history(incoming.conversation_id)] == ["", ""]
+
+
+# --- the same file again
+
+
+def test_a_dump_taken_in_again_brings_nothing_back(store: Store, tmp_path: Path) -> None:
+    rows = [
+        {
+            "conversation_id": "c",
+            "messages": [user(id="q"), reply(id="a", rating=1, correction="b", review="approved")],
+        },
+        {"conversation_id": "d", "messages": [user("r", id="r"), reply(id="e", rating=1)]},
+    ]
+    take(store, tmp_path, *rows)
+    store.rate("a", 0)
+    store.correct("a", "a")  # its own words again
+    store.review("a", "")
+    store.rate("e", -1)
+    assert take(store, tmp_path, *rows) == ImportReport(2, [])
+    assert (store.message("a").rating, store.message("a").correction, store.message("e").rating) == (0, None, -1)
+    assert [found.message_id for found in store.feedback()] == ["e"]
+    store.delete("d")
+    assert take(store, tmp_path, *rows) == ImportReport(1, [], deleted=1)
+    assert list(store.feedback()) == []
+    store.undelete("d")
+    assert take(store, tmp_path, rows[1] | {"rater": "ada"}).taken == 1
+
+
+def test_the_same_file_twice_is_nothing_new_whoever_said_what(store: Store, tmp_path: Path) -> None:
+    messages = [user(id="q"), reply(id="a", rating=1, correction="x")]
+    rows = [
+        {"conversation_id": "c", "rater": "ada", "messages": messages},
+        {"conversation_id": "c", "rater": "ben", "messages": [user(id="q"), reply(id="a", rating=1, correction="y")]},
+        {"conversation_id": "c", "rater": "ada", "messages": [user(id="q"), reply(id="a", rating=-1)]},
+    ]
+    take(store, tmp_path, *rows)
+    before, at = list(store.feedback()), now()
+    take(store, tmp_path, *rows)
+    assert list(store.feedback()) == before and list(store.opinions_since(at)) == []
+    assert (before[0].correction, before[0].ratings) == ("y", {"ada": -1, "ben": 1})
+
+
+def test_an_id_of_other_words_is_a_bad_line_and_no_thumb_lands_on_them(store: Store, tmp_path: Path) -> None:
+    first = [user("Hi", id="0"), reply("Hello", id="1"), user("Tell me a joke", id="2")]
+    other = [{"role": "system", "content": "Be kind", "id": "0"}, user("Hi", id="1"), reply("Hey", id="2", rating=1)]
+    told = take(store, tmp_path, *({"conversation_id": "c", "messages": said} for said in (first, other)))
+    (bad,) = told.bad
+    assert bad.number == 2
+    assert bad.reason == "has another message under the id '0' than this conversation holds under it"
+    assert list(store.feedback()) == []
+
+
+def test_the_newest_choice_moves(store: Store, empty: Store, tmp_path: Path) -> None:
+    for n in range(6):
+        turn = [user(id=f"q{n}")]
+        row = {"conversation_id": f"c{n}", "messages": [*turn, reply("one", id=f"a{n}")]}
+        take(store, tmp_path, row, row | {"messages": [*turn, reply("other", id=f"b{n}")]})
+        first, second = sorted((f"a{n}", f"b{n}"), reverse=n % 2 == 0)
+        store.prefer(first, second)
+        store.prefer(second, first)
+        store.prefer(first, second)
+    moves_whole(store, empty, tmp_path)
+    chosen = [{f.message_id for f in of.feedback() if f.chosen_by} for of in (store, empty)]
+    assert chosen[0] == chosen[1] == {"b0", "a1", "b2", "a3", "b4", "a5"}
