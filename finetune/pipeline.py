@@ -98,6 +98,7 @@ class _Run:
         self.dir = self.kept.dir
         self.pulse = Pulse(store, self.id, settings.train_threads)
         self._base: Loaded | None = None
+        self._has_folder = False
 
     @contextmanager
     def recorded(self) -> Iterator[None]:
@@ -120,15 +121,19 @@ class _Run:
             handler.close()
 
     def _log_file(self) -> logging.Handler:
-        """Make the run's folder, and write what is logged into it."""
-        if self.dead is None:
-            self.kept.begin()
-        self.dir.mkdir(parents=True, exist_ok=True)
+        self._open_folder()
         handler = logging.FileHandler(self.dir / "log.txt")
         handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
         log.addHandler(handler)
         log.setLevel(logging.INFO)
         return handler
+
+    def _open_folder(self) -> None:
+        """Make the run's folder, once: a new run's in place of one that another record left."""
+        if self.dead is None and not self._has_folder:
+            self.kept.begin()
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self._has_folder = True
 
     def _ended(self, status: str, reason: str) -> RunFailed:
         log.info("%s: %s", status, reason)
@@ -138,6 +143,7 @@ class _Run:
 
     def make(self, tell: Tell = quiet) -> Result:
         """Build, train, evaluate, as far as that is not done yet; return what came of it. Trackers hear by `tell`."""
+        self._open_folder()
         if self.dead:
             self._take_up()
         write_json(self.dir / "settings.json", self.settings.model_dump())

@@ -219,7 +219,7 @@ def test_feedback_holds_replies_with_a_thumb_or_a_correction_now(store: Store) -
     store.correct(uncorrected, "reply 5")
     found = {f.message_id: f for f in store.feedback()}
     assert set(found) == {up, down, corrected} and plain not in found
-    assert found[down].ratings == {"local": -1} and found[down].reasons == ("long", "wrong")
+    assert found[down].ratings == {"local": -1} and found[down].reasons == {"local": ("wrong", "long")}
     assert (found[corrected].correction, found[corrected].ratings) == ("Better.", {})
     assert found[up].prompt == (("user", "What is it?"),)
     assert (found[up].content, found[up].status, found[up].finish, found[up].version) == (
