@@ -154,7 +154,8 @@ def choose(
     signatures = Signatures()
     counts = Counter(dict.fromkeys(RULES, 0))
     rejected: list[tuple[str, str]] = []
-    for feedback, opinion, check in _checked(record, checks, rejected):
+    people: set[str] = set()
+    for feedback, opinion, check in _checked(_counting(record, people), checks, rejected):
         rule = _refused_by(opinion.rule, check, min(settings.max_tokens, most_tokens))
         if rule:
             rejected.append((feedback.message_id, rule))
@@ -167,7 +168,8 @@ def choose(
     _outdated([one for one in taken if not one.rule and one.pair.kind == "correction"])
     _duplicates([one for one in taken if not one.rule and one.pair.good], signatures, fixed)
     _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures, fixed)
-    _rater_shares([one for one in taken if not one.rule], settings.max_rater_share)
+    if len(people) >= RATERS:
+        _rater_shares([one for one in taken if not one.rule], settings.max_rater_share)
     rejected += [(one.pair.message_id, one.rule) for one in taken if one.rule]
     left = [one for one in taken if not one.rule]
     counts.update(rule for _, rule in rejected)
@@ -191,6 +193,15 @@ def frame(pairs: Sequence[TrainingPair]) -> "DataFrame":
     table = pandas.DataFrame([[getattr(pair, name) for name in columns] for pair in pairs], columns=columns)
     table["prompt"] = [[{"role": role, "content": text} for role, text in prompt] for prompt in table["prompt"]]
     return table.astype({"correction_id": "Int64"})
+
+
+def _counting(record: Iterable[Feedback], people: set[str]) -> Iterator[Feedback]:
+    """Yield a record; meanwhile those who rated, chose or corrected anything here come to be in `people`."""
+    for feedback in record:
+        if feedback.source != "import":
+            people.update(votes(feedback))
+            people.update([feedback.corrected_by] if feedback.corrected_by else [])
+        yield feedback
 
 
 def _checked(
@@ -294,7 +305,7 @@ def _without_repeats(ordered: Sequence[_Taken]) -> list[_Taken]:
 
 
 def _rater_shares(taken: Sequence[_Taken], share: float) -> None:
-    """Reject the weakest pairs of whoever gave more than a share of all, once RATERS people have rated.
+    """Reject the weakest pairs of whoever gave more than a share of all.
 
     A pair that several people vouch for counts for none of them. The share is of what is left afterwards.
     """
@@ -302,8 +313,6 @@ def _rater_shares(taken: Sequence[_Taken], share: float) -> None:
     for one in taken:
         if len(one.raters) == 1:
             by.setdefault(one.raters[0], []).append(one)
-    if len({rater for one in taken for rater in one.raters}) < RATERS:
-        return
     others = len(taken) - sum(map(len, by.values()))
     most = _most_each([len(own) for own in by.values()], others, share)
     for own in by.values():

@@ -333,6 +333,12 @@ def test_below_five_or_where_it_was_imported_all_of_it_counts(checks: Checks) ->
     assert chosen(checks, by_raters([40, 4, 4, 4, 4], source="import")).counts["rater_share"] == 0
 
 
+def test_who_was_outvoted_has_rated_too(checks: Checks) -> None:
+    four = by_raters([40, 4, 4, 4])
+    outvoted = replace(four[-1], ratings={"r2": 1, "r3": 1, "fifth": -1})
+    assert chosen(checks, [*four[:-1], outvoted]).counts["rater_share"] > 0
+
+
 def test_the_same_pairs_stay_of_a_rater_who_gave_too_much(checks: Checks) -> None:
     record = by_raters([30, 4, 4, 4, 4])
     one, other = (chosen(checks, order).pairs for order in (record, record[::-1]))
