@@ -76,7 +76,7 @@ def _merge(session: Session, incoming: Incoming) -> None:
     there = list(session.scalars(select(Message).where(Message.conversation_id == conversation.id)))
     parent: Message | None = None
     for message in incoming.messages:
-        own, new_id = _same(session, there, parent, message)
+        own, new_id = _same(session, conversation.id, there, parent, message)
         if own is None:
             own = append(
                 session,
@@ -111,9 +111,10 @@ def _merge_feedback(session: Session, reply: Message, told: IncomingMessage, by:
 
 def _merge_choices(session: Session, there: Mapping[str, Message], incoming: Incoming) -> None:
     def reply(message_id: str) -> Message:
-        if message_id not in there or there[message_id].role != "assistant":
+        found = there.get(message_id) or there.get(_own_id(incoming.conversation_id, message_id))
+        if found is None or found.role != "assistant":
             raise BadInput(f"compares the reply {message_id!r}, which is not in this conversation")
-        return there[message_id]
+        return found
 
     for chosen, rejected in incoming.preferences:
         take_preference(session, reply(chosen), reply(rejected), incoming.rater)
@@ -121,23 +122,32 @@ def _merge_choices(session: Session, there: Mapping[str, Message], incoming: Inc
         take_comparison(session, reply(left), reply(right), outcome, incoming.rater)
 
 
+def _own_id(conversation_id: str, message_id: str) -> str:
+    """Return the id that a message of a file gets where another conversation holds its own: the same every time."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{conversation_id} {message_id}").hex
+
+
 def _same(
-    session: Session, there: list[Message], parent: Message | None, message: IncomingMessage
+    session: Session, conversation_id: str, there: list[Message], parent: Message | None, message: IncomingMessage
 ) -> tuple[Message | None, str | None]:
     """Find the message that is there already; else say which id the new one may take.
 
-    A message with an id is the one of that id: two siblings may say the same. Without an id (or with one
-    that another conversation holds) it is the sibling that says the same. Raises BadInput for an id of other words.
+    A message with an id is the one of that id: two siblings may say the same. Without an id it is the sibling that says
+    the same. Raises BadInput for an id of other words.
     """
-    if message.id is not None:
-        own = next((m for m in there if m.id == message.id), None)
+    new_id = message.id
+    if new_id is not None:
+        elsewhere = session.get(Message, new_id)
+        if elsewhere is not None and elsewhere.conversation_id != conversation_id:
+            new_id = _own_id(conversation_id, new_id)
+        own = next((m for m in there if m.id == new_id), None)
         if own is not None and (own.role, own.content) != (message.role, message.content):
             raise BadInput(f"has another message under the id {message.id!r} than this conversation holds under it")
-        if own is not None or session.get(Message, message.id) is None:
-            return own, message.id
+        if own is not None or new_id == message.id:
+            return own, new_id
     parent_id = parent.id if parent else None
     alike = (m for m in there if (m.parent_id, m.role, m.content) == (parent_id, message.role, message.content))
-    return next(alike, None), None
+    return next(alike, None), new_id  # earlier ones of such an id took another, drawn by chance
 
 
 def _paths_out(session: Session, conversation: Conversation) -> Iterator[Incoming]:

@@ -548,6 +548,26 @@ def test_a_comment_of_white_space_is_none_at_all(store: Store) -> None:
     assert [m.comment for m in store.history(incoming.conversation_id)] == ["", ""]
 
 
+def test_choices_name_replies_whose_ids_another_conversation_holds(store: Store, tmp_path: Path) -> None:
+    ids = [user(id="1"), reply(id="2"), user("r", id="3")]
+    rows = [
+        {"conversation_id": "a", "messages": ids},
+        {"conversation_id": "b", "messages": [user("s", id="1"), reply("one", id="2")]},
+        {
+            "conversation_id": "b",
+            "messages": [user("s", id="1"), reply("other", id="3")],
+            "preferences": [{"chosen": "3", "rejected": "2"}],
+        },
+    ]
+    for _ in range(2):
+        assert take(store, tmp_path, *rows).bad == []
+    assert {f.content: (bool(f.chosen_by), bool(f.discarded_by)) for f in store.feedback()} == {
+        "one": (False, True),
+        "other": (True, False),
+    }
+    assert count(store, Message) == 6
+
+
 # --- the same file again
 
 
