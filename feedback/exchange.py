@@ -1,5 +1,6 @@
 """Verbs that take conversations in from a file and give them out again."""
 
+import re
 import uuid
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ from feedback.schema import LOCAL, Comparison, Conversation, Correction, Message
 from feedback.sessions import Sessions
 
 DELETED = "is of a conversation that was deleted here, and stays so"
+_DRAWN = re.compile(r"[0-9a-f]{12}4[0-9a-f]{19}")  # an id drawn by chance: `uuid4().hex`
 
 
 class Exchange(Sessions):
@@ -111,7 +113,7 @@ def _merge_feedback(session: Session, reply: Message, told: IncomingMessage, by:
 
 def _merge_choices(session: Session, there: Mapping[str, Message], incoming: Incoming) -> None:
     def reply(message_id: str) -> Message:
-        found = there.get(message_id) or there.get(_own_id(incoming.conversation_id, message_id))
+        found = there.get(_id_here(session, incoming.conversation_id, message_id))
         if found is None or found.role != "assistant":
             raise BadInput(f"compares the reply {message_id!r}, which is not in this conversation")
         return found
@@ -122,9 +124,14 @@ def _merge_choices(session: Session, there: Mapping[str, Message], incoming: Inc
         take_comparison(session, reply(left), reply(right), outcome, incoming.rater)
 
 
-def _own_id(conversation_id: str, message_id: str) -> str:
-    """Return the id that a message of a file gets where another conversation holds its own: the same every time."""
-    return uuid.uuid5(uuid.NAMESPACE_OID, f"{conversation_id} {message_id}").hex
+def _id_here(session: Session, conversation_id: str, told: str) -> str:
+    """Return the id that a file's message has in its conversation: its own, unless another conversation holds that.
+
+    Then it is one made from both, the same every time.
+    """
+    while (held := session.get(Message, told)) is not None and held.conversation_id != conversation_id:
+        told = uuid.uuid5(uuid.NAMESPACE_OID, f"{conversation_id} {told}").hex
+    return told
 
 
 def _same(
@@ -135,19 +142,17 @@ def _same(
     A message with an id is the one of that id: two siblings may say the same. Without an id it is the sibling that says
     the same. Raises BadInput for an id of other words.
     """
-    new_id = message.id
-    if new_id is not None:
-        elsewhere = session.get(Message, new_id)
-        if elsewhere is not None and elsewhere.conversation_id != conversation_id:
-            new_id = _own_id(conversation_id, new_id)
-        own = next((m for m in there if m.id == new_id), None)
-        if own is not None and (own.role, own.content) != (message.role, message.content):
-            raise BadInput(f"has another message under the id {message.id!r} than this conversation holds under it")
-        if own is not None or new_id == message.id:
-            return own, new_id
     parent_id = parent.id if parent else None
     alike = (m for m in there if (m.parent_id, m.role, m.content) == (parent_id, message.role, message.content))
-    return next(alike, None), new_id  # earlier ones of such an id took another, drawn by chance
+    if message.id is None:
+        return next(alike, None), None
+    new_id = _id_here(session, conversation_id, message.id)
+    own = next((m for m in there if m.id == new_id), None)
+    if own is not None and (own.role, own.content) != (message.role, message.content):
+        raise BadInput(f"has another message under the id {message.id!r} than this conversation holds under it")
+    if own is None and new_id != message.id:
+        own = next((m for m in alike if _DRAWN.fullmatch(m.id)), None)  # as in older records; any other is a sibling's
+    return own, new_id
 
 
 def _paths_out(session: Session, conversation: Conversation) -> Iterator[Incoming]:

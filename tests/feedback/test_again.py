@@ -1,0 +1,53 @@
+"""A file taken in again, or beside another of the same ids: what was done here stays, and no line is lost."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from feedback.schema import Message, Preference
+from feedback.store import Store
+from feedback.transfer import ImportReport, import_file
+
+
+def line(conversation: str, *ids: str, text: str = "a", **more: Any) -> dict[str, Any]:
+    """Return a line of one question and one answer."""
+    asked, said = ids
+    turns = [{"role": "user", "content": "q", "id": asked}, {"role": "assistant", "content": text, "id": said}]
+    turns[1] |= {key: more.pop(key) for key in ("rating", "correction", "correction_shown") if key in more}
+    return {"conversation_id": conversation, "messages": turns, **more}
+
+
+def take(store: Store, folder: Path, *rows: Any) -> ImportReport:
+    """Import a file of these rows."""
+    path = folder / "in.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return import_file(store, path)
+
+
+def test_siblings_that_say_the_same_stay_two_under_ids_of_another_conversation(store: Store, tmp_path: Path) -> None:
+    choice = {"preferences": [{"chosen": "3", "rejected": "2"}]}
+    rows = [line("two", "1", "2"), line("two", "1", "3", rating=1, **choice)]
+    take(store, tmp_path, line("one", "1", "2", text="b"), line("one", "1", "3", text="c"))
+    for _ in range(2):
+        assert take(store, tmp_path, *rows) == ImportReport(2, [])
+    with store.reading() as session:
+        assert session.query(Message).filter_by(conversation_id="two").count() == 3
+        assert session.query(Preference).count() == 1
+
+
+@pytest.mark.parametrize(("conversation", "message"), [("talk 1", "2"), ("talk", "1 2")])
+def test_no_two_conversations_share_an_id(store: Store, tmp_path: Path, conversation: str, message: str) -> None:
+    held = [line("one", "q", "2"), line("one", "q", "1 2", text="b")]
+    assert take(store, tmp_path, *held, line("talk 1", "q", "2"), line("talk", "q", "1 2", text="b")).bad == []
+    assert [m.content for m in store.history(conversation)] == ["q", "a" if message == "2" else "b"]
+
+
+def test_a_record_that_drew_such_ids_by_chance_takes_the_file_in_without_a_trace(store: Store, tmp_path: Path) -> None:
+    row = line("two", "1", "2", rating=1)
+    drawn = [{key: value for key, value in said.items() if key != "id"} for said in row["messages"]]
+    take(store, tmp_path, line("one", "1", "2", text="b"), row | {"messages": drawn})
+    before = store.history("two")
+    assert take(store, tmp_path, row) == ImportReport(1, [])
+    assert (store.history("two"), store.stats()["messages"]) == (before, 4)
