@@ -20,7 +20,7 @@ from finetune.witnesses import by_question
 BEFORE = [
     {"role": "user", "content": "hello"},
     {"role": "assistant", "content": "hi", "correction": "hello world", "correction_shown": True, "rating": -1},
-    {"role": "user", "content": "and?", "id": "asked"},
+    {"role": "user", "content": "and?", "id": "again"},
 ]
 A = {"role": "assistant", "content": "fox", "id": "a"}
 B = {"role": "assistant", "content": "box", "id": "b", "finish": "length"}
