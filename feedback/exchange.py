@@ -103,10 +103,10 @@ def _merge_feedback(session: Session, reply: Message, told: IncomingMessage, by:
         thumb = told.rating, told.reasons, told.comment
         if not is_old_thumb(session, reply, *thumb, by.rater):
             put_rating(session, reply, *thumb, by.rater, by.created_at)
-    if told.correction is not None and not is_old_correction(session, reply, told.correction, by.rater):
-        put_correction(session, reply, told.correction, by.rater)
-    if told.correction_shown and reply.id in current_corrections(session, [reply.id]):
-        reply.correction_shown = True
+    text = None if told.correction == reply.content else told.correction  # left as it was: that takes nothing back
+    if text is not None and not is_old_correction(session, reply, text, by.rater):
+        put_correction(session, reply, text, by.rater)
+        reply.correction_shown = reply.correction_shown or told.correction_shown
     if told.review is not None and not is_old_verdict(session, reply, told.review):
         take_verdict(session, reply, told.review, by.rater)
 

@@ -26,6 +26,24 @@ def take(store: Store, folder: Path, *rows: Any) -> ImportReport:
     return import_file(store, path)
 
 
+def test_a_correction_that_is_shown_no_more_stays_so(store: Store, tmp_path: Path) -> None:
+    row = line("c", "q", "a", correction="b", correction_shown=True)
+    take(store, tmp_path, row)
+    assert store.message("a").correction_shown
+    store.show_correction("a", False)
+    take(store, tmp_path, row)
+    assert not store.message("a").correction_shown
+
+
+def test_what_nobody_corrected_in_a_file_takes_back_no_correction_of_here(store: Store, tmp_path: Path) -> None:
+    row = line("c", "q", "a", correction="a")  # a tool that writes the text as it was left, changed or not
+    take(store, tmp_path, row)
+    store.correct("a", "b")
+    for _ in range(2):
+        assert take(store, tmp_path, row).bad == []
+        assert store.message("a").correction == "b"
+
+
 def test_siblings_that_say_the_same_stay_two_under_ids_of_another_conversation(store: Store, tmp_path: Path) -> None:
     choice = {"preferences": [{"chosen": "3", "rejected": "2"}]}
     rows = [line("two", "1", "2"), line("two", "1", "3", rating=1, **choice)]
