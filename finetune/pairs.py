@@ -165,7 +165,8 @@ def choose(
             taken.append(_Taken(pair, check.asked, _said_at(feedback, opinion), place, _raters(feedback, opinion)))
     fixed = openings([one.pair.prompt for one in taken])
     _contradictions(taken)
-    _outdated([one for one in taken if not one.rule and one.pair.kind == "correction"])
+    # Of what was imported nobody knows when it was said.
+    _outdated([one for one in taken if not one.rule and one.pair.kind == "correction" and one.raters])
     _duplicates([one for one in taken if not one.rule and one.pair.good], signatures, fixed)
     _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures, fixed)
     if len(people) >= RATERS:

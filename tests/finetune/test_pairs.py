@@ -138,7 +138,8 @@ def test_near_duplicates_go_and_the_strongest_kind_stays(checks: Checks) -> None
 def corrected(message_id: str, answer: str, days: int) -> Feedback:
     """A correction that was written some days ago."""
     at = NOW - timedelta(days=days)
-    return replace(GOOD, message_id=message_id, content="no", correction=answer, ratings={}, changed_at=at)
+    told = replace(GOOD, message_id=message_id, content="no", correction=answer, ratings={}, changed_at=at)
+    return replace(told, corrected_by="ada")
 
 
 @pytest.mark.parametrize("newest", ["17", "18"])
@@ -173,8 +174,13 @@ def test_two_answers_that_may_both_hold_both_stay(checks: Checks) -> None:
     texts = ("the fox jumps over a dog at night", "a lamp of old glass stands near the window")
     record = [corrected(text[:5], text, days) for days, text in enumerate(texts)]
     assert len([p for p in chosen(checks, record).pairs if p.good]) == 2
-    elsewhere = replace(corrected("other", "Lyon", 5), prompt=(("user", "another thing"),))
-    assert told(chosen(checks, [corrected("one", "Paris", 1), elsewhere]))["correction"] == 2
+    paris, lyon = corrected("one", "Paris", 1), corrected("other", "Lyon", 5)
+    elsewhere = replace(lyon, prompt=(("user", "another thing"),))
+    assert told(chosen(checks, [paris, elsewhere]))["correction"] == 2
+    signs = [replace(one, prompt=(("user", asked),)) for one, asked in ((paris, "Who made C?"), (lyon, "Who made C#?"))]
+    assert told(chosen(checks, signs))["correction"] == 2
+    imported = [replace(one, source="import") for one in (paris, lyon)]
+    assert told(chosen(checks, imported))["correction"] == 2
 
 
 def test_a_thumb_on_an_outdated_correction_does_not_make_it_the_newest(checks: Checks) -> None:
