@@ -1,6 +1,7 @@
 """Verbs on comparisons: two replies to one message, written side by side, and which of them is better."""
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import or_, select
@@ -78,14 +79,14 @@ class Comparisons(Sessions):
         return found
 
 
-def take_preference(session: Session, chosen: Message, rejected: Message, rater: str) -> None:
-    """Add a preference that a file tells, unless it was told before: the newest may have turned it round since."""
+def take_preference(session: Session, chosen: Message, rejected: Message, rater: str, at: datetime) -> None:
+    """Add a preference that a file tells, said `at`, unless it was told before: a newer one may turn it round."""
     same = select(Preference.id).where(Preference.chosen_id == chosen.id, Preference.rejected_id == rejected.id)
     if session.scalar(same.where(Preference.rater_id == rater).limit(1)) is None:
-        session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater))
+        session.add(Preference(chosen_id=chosen.id, rejected_id=rejected.id, rater_id=rater, said_at=at))
 
 
-def take_comparison(session: Session, left: Message, right: Message, outcome: str, rater: str) -> None:
+def take_comparison(session: Session, left: Message, right: Message, outcome: str, rater: str, at: datetime) -> None:
     """Add a comparison that a file tells with its outcome; one that was judged here stays as it is. Raises BadInput."""
     if outcome not in OUTCOMES:
         raise BadInput(f"has the outcome {outcome!r} of a comparison; {', '.join(OUTCOMES)} are known")
@@ -94,4 +95,4 @@ def take_comparison(session: Session, left: Message, right: Message, outcome: st
         row = Comparison(left_id=left.id, right_id=right.id, person_id=rater)
         session.add(row)
     if row.outcome is None:
-        row.outcome, row.judged_at = outcome, now()
+        row.outcome, row.judged_at, row.said_at = outcome, now(), at

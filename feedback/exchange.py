@@ -99,16 +99,17 @@ def _merge(session: Session, incoming: Incoming) -> None:
 
 def _merge_feedback(session: Session, reply: Message, told: IncomingMessage, by: Incoming) -> None:
     """Add what a person says of a reply, unless they said it before: it may have been changed or taken back since."""
+    at = by.created_at or now()
     if told.rating is not None:
         thumb = told.rating, told.reasons, told.comment
         if not is_old_thumb(session, reply, *thumb, by.rater):
-            put_rating(session, reply, *thumb, by.rater, by.created_at)
+            put_rating(session, reply, *thumb, by.rater, at)
     text = None if told.correction == reply.content else told.correction  # left as it was: that takes nothing back
     if text is not None and not is_old_correction(session, reply, text, by.rater):
-        put_correction(session, reply, text, by.rater)
+        put_correction(session, reply, text, by.rater, at)
         reply.correction_shown = reply.correction_shown or told.correction_shown
     if told.review is not None and not is_old_verdict(session, reply, told.review):
-        take_verdict(session, reply, told.review, by.rater)
+        take_verdict(session, reply, told.review, by.rater, at)
 
 
 def _merge_choices(session: Session, there: Mapping[str, Message], incoming: Incoming) -> None:
@@ -118,10 +119,11 @@ def _merge_choices(session: Session, there: Mapping[str, Message], incoming: Inc
             raise BadInput(f"compares the reply {message_id!r}, which is not in this conversation")
         return found
 
+    at = incoming.created_at or now()
     for chosen, rejected in incoming.preferences:
-        take_preference(session, reply(chosen), reply(rejected), incoming.rater)
+        take_preference(session, reply(chosen), reply(rejected), incoming.rater, at)
     for left, right, outcome in incoming.comparisons:
-        take_comparison(session, reply(left), reply(right), outcome, incoming.rater)
+        take_comparison(session, reply(left), reply(right), outcome, incoming.rater, at)
 
 
 def _id_here(session: Session, conversation_id: str, told: str) -> str:

@@ -7,6 +7,7 @@ Own format, one path through a conversation per line, with what one person (`rat
 "comparisons"?: [{"left", "right", "outcome": "left"|"right"|"tie"|"both_bad"}]}`.
 `persona` and `sampling` are what the conversation was opened with; a rejected reply is never trained on. Preferences
 and comparisons name replies by their ids, of this line or of an earlier one of the same conversation.
+`created_at` is when all that was said: so old it is, and newer than that of another line or not, for what is learned.
 `correction_shown` counts where its correction is new to the record; one that says what its reply says is none.
 KTO rows: `prompt` + `completion` + `label`, or `messages` + `label`, which rates the last reply.
 """

@@ -69,7 +69,6 @@ class _Judged(NamedTuple):
 
     id: str
     conversation_id: str
-    source: str
 
 
 class _Spoken(NamedTuple):
@@ -94,18 +93,15 @@ def spoken_against() -> ColumnElement[bool]:
     )
 
 
-def _replies() -> Select[str, str, str]:
-    query = select(Message.id, Message.conversation_id, Conversation.source)
+def _replies() -> Select[str, str]:
+    query = select(Message.id, Message.conversation_id)
     return query.join(Conversation, Conversation.id == Message.conversation_id).where(Conversation.deleted_at.is_(None))
 
 
 def _in_order(session: Session, wanted: ColumnElement[bool]) -> list[_Judged]:
     query = _replies().where(wanted).order_by(Conversation.created_at, Conversation.id, Message.seq)
     same: dict[str, str] = {}  # one text for an id that comes often: there may be hundreds of thousands
-    return [
-        _Judged(key, same.setdefault(talk, talk), sys.intern(source))
-        for key, talk, source in session.connection().execute(query)
-    ]
+    return [_Judged(key, same.setdefault(talk, talk)) for key, talk in session.connection().execute(query)]
 
 
 def _with_feedback(since: datetime | None) -> ColumnElement[bool]:
@@ -155,7 +151,8 @@ class _Choices:
     by: set[str] = field(default_factory=set)
     against: set[str] = field(default_factory=set)
     won: dict[str, int] = field(default_factory=lambda: defaultdict(int))  # sibling -> choices for, less those against
-    at: list[datetime] = field(default_factory=list)
+    told: list[tuple[datetime, datetime | None]] = field(default_factory=list)  # when it came, and was said by a file
+    imported: set[str] = field(default_factory=set)  # of whose choices a file tells
 
 
 _NO_CHOICES = _Choices()
@@ -163,14 +160,14 @@ _NO_CHOICES = _Choices()
 
 def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
     """Map replies to what was chosen between them and others; a person's newest word on two replies counts."""
-    last: dict[tuple[str, frozenset[str]], tuple[str | None, datetime]] = {}
+    last: dict[tuple[str, frozenset[str]], tuple[str | None, datetime, datetime | None]] = {}
     rows = {
         row.id: row
         for column in (Preference.chosen_id, Preference.rejected_id)
         for row in in_batches(session, Preference, column, ids)
     }
     for _, row in sorted(rows.items()):
-        last[row.rater_id, frozenset((row.chosen_id, row.rejected_id))] = row.chosen_id, row.created_at
+        last[row.rater_id, frozenset((row.chosen_id, row.rejected_id))] = row.chosen_id, row.created_at, row.said_at
     preferred = {two for _, two in last}
     judged = {
         row.id: row
@@ -182,15 +179,16 @@ def _choices(session: Session, ids: Sequence[str]) -> dict[str, _Choices]:
         two = frozenset((one.left_id, one.right_id))
         if two not in preferred:  # a pick that was made here is a preference too
             winner = {"left": one.left_id, "right": one.right_id}.get(one.outcome or "")
-            last[one.person_id, two] = winner, one.judged_at or one.created_at
+            last[one.person_id, two] = winner, one.judged_at or one.created_at, one.said_at
     found: dict[str, _Choices] = defaultdict(_Choices)
     beside = _places(session, {message for _, two in last for message in two})
-    for (rater, two), (winner, at) in last.items():
+    for (rater, two), (winner, at, said_at) in last.items():
         if len({beside[message] for message in two}) > 1:
             continue  # of replies to two messages, as an import may tell it: which is better says nothing of either
         for message in two:
             mine = found[message]
-            mine.at.append(at)
+            mine.told.append((at, said_at))
+            mine.imported.update([rater] if said_at else [])
             (mine.by if message == winner else mine.against).add(rater)
             for other in two - {message} if winner else ():
                 mine.won[other] += 1 if message == winner else -1
@@ -209,13 +207,13 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
     wordings = _wordings(session, ours.values()) if whole else {}
     shown = _shown(session, [key for key in ids if key not in ours], spoken) if whole else {}
     written = _written(session, [key for key in ids if key in silent])
-    for message_id, conversation_id, source in replies:
+    for message_id, conversation_id in replies:
         message, reply, correction = spoken[message_id], ours.get(message_id), corrections.get(message_id)
         ratings, review = thumbs.get(message_id, []), reviews.get(message_id)
         chosen = choices.get(message_id, _NO_CHOICES)
-        told = [r.updated_at for r in ratings] + chosen.at
-        told += [correction.created_at] if correction else []
-        told += [review.created_at] if review and review.verdict == "approved" else []
+        told = [(r.updated_at, r.said_at) for r in ratings] + chosen.told
+        told += [(correction.created_at, correction.said_at)] if correction else []
+        told += [(review.created_at, review.said_at)] if review and review.verdict == "approved" else []
         if not told and message_id not in silent:
             continue  # the correction that brought it here was taken back, or the choice says nothing
         yield Feedback(
@@ -230,7 +228,7 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
             reasons={sys.intern(r.rater_id): tuple(r.reasons) for r in ratings if r.reasons},
             correction=correction.text if correction else None,
             correction_id=correction.id if correction else None,
-            changed_at=max(told) if told else written[message_id],
+            changed_at=max(at for at, _ in told) if told else written[message_id],
             verdict=review.verdict if review else None,
             chosen_by=tuple(sorted(chosen.by)),
             discarded_by=tuple(sorted(chosen.against)),
@@ -239,10 +237,17 @@ def _gather(session: Session, replies: Sequence[_Judged], silent: set[str], whol
                 for other, won in chosen.won.items()
                 if won > 0 and whole and _teaches(spoken[other], reviews.get(other))
             },
-            corrected_by=correction.author_id if correction else None,
-            corrected_at=correction.created_at if correction else None,
-            source=source,
+            corrected_by=correction.author_id if correction and not correction.said_at else None,
+            corrected_at=correction.said_at or correction.created_at if correction else None,
+            said_at=max((said_at or at for at, said_at in told), default=None),
+            imported=_imported(ratings, chosen),
         )
+
+
+def _imported(ratings: Sequence[Any], choices: _Choices) -> tuple[str, ...]:
+    """Name those of whose opinion a file tells; a thumb that was given here comes before a choice that a file tells."""
+    told = dict.fromkeys(choices.imported, True) | {r.rater_id: r.said_at is not None for r in ratings}
+    return tuple(sorted(sys.intern(rater) for rater, by_file in told.items() if by_file))
 
 
 # What follows reads columns, not objects of the record: there may be a million messages.
@@ -254,7 +259,7 @@ def _ours(session: Session, ids: Sequence[str]) -> dict[str, Any]:
 
 
 def _thumbs(session: Session, ids: Sequence[str]) -> dict[str, list[Any]]:
-    query = select(Rating.message_id, Rating.rater_id, Rating.value, Rating.reasons, Rating.updated_at)
+    query = select(Rating.message_id, Rating.rater_id, Rating.value, Rating.reasons, Rating.updated_at, Rating.said_at)
     found: dict[str, list[Any]] = {}
     for row in rows_of(session, query.where(Rating.value != 0).order_by(Rating.id), Rating.message_id, ids):
         found.setdefault(row.message_id, []).append(row)

@@ -88,7 +88,10 @@ def put_rating(
     rater: str,
     at: datetime | None = None,
 ) -> None:
-    """Insert or change the rater's thumb on a reply, and log the change; the same again changes nothing."""
+    """Insert or change the rater's thumb on a reply, and log the change; the same again changes nothing.
+
+    `at` is when a file tells that it was given; None for one that is given here and now.
+    """
     _check_rating(value, reasons, comment)
     rating = session.scalar(select(Rating).where(Rating.message_id == message.id, Rating.rater_id == rater))
     stays = rating is not None and rating.value == value
@@ -102,7 +105,8 @@ def put_rating(
         session.add(rating)
     elif (rating.value, list(rating.reasons), rating.comment) == (value, new_reasons, new_comment):
         return
-    rating.value, rating.reasons, rating.comment, rating.updated_at = value, new_reasons, new_comment, now()
+    rating.value, rating.reasons, rating.comment = value, new_reasons, new_comment
+    rating.updated_at, rating.said_at = now(), at
     session.flush()
     event = RatingEvent(rating_id=rating.id, value=value, reasons=new_reasons, comment=new_comment)
     event.created_at = rating.updated_at
@@ -116,14 +120,14 @@ def _of_reply(session: Session, message: Message) -> dict[str, Any]:
     return {"conversation_id": conversation.id, "version": version, "persona": conversation.persona}
 
 
-def put_correction(session: Session, message: Message, text: str, author: str) -> None:
-    """Add a correction of a reply unless it is already the current one."""
+def put_correction(session: Session, message: Message, text: str, author: str, at: datetime | None = None) -> None:
+    """Add a correction of a reply unless it is already the current one; `at` as in `put_rating`."""
     current = current_corrections(session, [message.id]).get(message.id)
     kept = None if text == message.content else text
     if (current.text if current else None) == kept:
         return
     person(session, author)
-    session.add(Correction(message_id=message.id, author_id=author, text=kept))
+    session.add(Correction(message_id=message.id, author_id=author, text=kept, said_at=at))
     session.flush()
 
 

@@ -80,8 +80,9 @@ class Feedback:
     `ratings` maps rater to +1 / -1, `reasons` to why, if they said so. Who chose it over a sibling is in `chosen_by`,
     who chose a sibling or found both bad in `discarded_by`; `beat` maps the siblings that most chose it over to what
     they say, those left out that may not teach.
-    `changed_at` is the newest of thumb, correction, choice and a reviewer's approval; of a reply without any, the
-    time it was written.
+    `changed_at` is when the newest of thumb, correction, choice and a reviewer's approval came into the record; of a
+    reply without any, the time it was written. `said_at` is the newest by the dates that files tell, None where that is
+    the same. `imported` are those of whose opinion a file tells; who corrected a reply here is in `corrected_by`.
     """
 
     message_id: str
@@ -101,8 +102,9 @@ class Feedback:
     discarded_by: tuple[str, ...] = ()
     beat: dict[str, str] = field(default_factory=dict)
     corrected_by: str | None = None
-    corrected_at: datetime | None = None
-    source: str = "chat"  # chat or import
+    corrected_at: datetime | None = None  # by the date that a file tells, if one does
+    said_at: datetime | None = None
+    imported: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

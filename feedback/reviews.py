@@ -107,14 +107,14 @@ def _put_verdict(session: Session, message: Message, verdict: str, reviewer: str
         _take_back(session, message, reviewer)
 
 
-def take_verdict(session: Session, message: Message, verdict: str, reviewer: str) -> None:
-    """Add a verdict that a file tells; one that approves lifts no rejection of this record."""
+def take_verdict(session: Session, message: Message, verdict: str, reviewer: str, at: datetime) -> None:
+    """Add a verdict that a file tells, said `at`; one that approves lifts no rejection of this record."""
     before = current_reviews(session, [message.id]).get(message.id)
     if before is None or before.verdict == "approved" != verdict:
-        _judge(session, message, verdict, reviewer)
+        _judge(session, message, verdict, reviewer, at)
 
 
-def _judge(session: Session, message: Message, verdict: str, reviewer: str) -> None:
+def _judge(session: Session, message: Message, verdict: str, reviewer: str, at: datetime | None = None) -> None:
     """Add a verdict; the same again only where something newer was said, which it then answers."""
     before = current_reviews(session, [message.id]).get(message.id)
     if before is not None and before.verdict == verdict:
@@ -122,7 +122,7 @@ def _judge(session: Session, message: Message, verdict: str, reviewer: str) -> N
         if session.scalar(judged.where(not_(_settles()))) is None:
             return
     person(session, reviewer)
-    session.add(Review(message_id=message.id, reviewer_id=reviewer, verdict=verdict))
+    session.add(Review(message_id=message.id, reviewer_id=reviewer, verdict=verdict, said_at=at))
 
 
 def _take_back(session: Session, message: Message, reviewer: str) -> None:
@@ -138,7 +138,7 @@ def _take_back(session: Session, message: Message, reviewer: str) -> None:
         session.add(Review(message_id=message.id, reviewer_id=reviewer, verdict=None))
         return
     again = Review(message_id=message.id, reviewer_id=below.reviewer_id, verdict=below.verdict)
-    again.created_at = below.created_at
+    again.created_at, again.said_at = below.created_at, below.said_at
     session.add(again)
 
 

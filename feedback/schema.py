@@ -148,7 +148,8 @@ class Rating(Base):
     """A rater's current thumb on one reply; value 0 is a thumb taken back, so that its id stays known.
 
     Conversation, version (None: imported) and persona are the reply's, kept here so that hundreds of thousands are
-    counted without a look at each message.
+    counted without a look at each message. `said_at`, here and in what follows, is when a file tells that it was said
+    (without a date in the file, when that was taken in); None for what was said here.
     """
 
     __tablename__ = "ratings"
@@ -164,6 +165,7 @@ class Rating(Base):
     persona: Mapped[str] = mapped_column(default="", server_default="")
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    said_at: Mapped[datetime | None]
 
 
 class RatingEvent(Base):
@@ -187,13 +189,14 @@ class Correction(Base):
     author_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
     text: Mapped[str | None] = mapped_column(Text)
     created_at: Mapped[datetime] = mapped_column(default=now, index=True)
+    said_at: Mapped[datetime | None]
 
 
 class Review(Base):
     """A reviewer's verdict on a reply, append-only; the newest row of a reply counts.
 
     Verdict: approved (as it stands it may teach), rejected (it is never trained on), None for taken back.
-    Taking back a verdict that replaced another repeats that one, with its `created_at`.
+    Taking back a verdict that replaced another repeats that one, with its `created_at` and `said_at`.
     """
 
     __tablename__ = "reviews"
@@ -202,6 +205,7 @@ class Review(Base):
     reviewer_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
     verdict: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
+    said_at: Mapped[datetime | None]
 
 
 class Comparison(Base):
@@ -215,6 +219,7 @@ class Comparison(Base):
     outcome: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(default=now)
     judged_at: Mapped[datetime | None]
+    said_at: Mapped[datetime | None]
 
 
 class Preference(Base):
@@ -226,6 +231,7 @@ class Preference(Base):
     rejected_id: Mapped[str] = mapped_column(ForeignKey("messages.id"), index=True)
     rater_id: Mapped[str] = mapped_column(ForeignKey("persons.id"))
     created_at: Mapped[datetime] = mapped_column(default=now)
+    said_at: Mapped[datetime | None]
 
 
 class Signal(Base):

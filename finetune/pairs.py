@@ -112,7 +112,7 @@ class _Taken:
 def pair_of(feedback: Feedback, opinion: Opinion, half_life_days: int, at: datetime) -> TrainingPair:
     """Make the pair of a usable opinion on a reply, weighed as of `at`."""
     corrected = opinion.rule == "correction"
-    age = (at - _said_at(feedback, opinion)).days
+    age = (at - said_at(feedback, opinion)).days
     return TrainingPair(
         message_id=feedback.message_id,
         conversation_id=feedback.conversation_id,
@@ -127,10 +127,10 @@ def pair_of(feedback: Feedback, opinion: Opinion, half_life_days: int, at: datet
     )
 
 
-def _said_at(feedback: Feedback, opinion: Opinion) -> datetime:
+def said_at(feedback: Feedback, opinion: Opinion) -> datetime:
     """Return when an opinion was given last: a thumb on a corrected reply says nothing new of its correction."""
     own = feedback.corrected_at if opinion.rule == "correction" else None
-    return own or feedback.changed_at
+    return own or feedback.said_at or feedback.changed_at
 
 
 def _reasons(feedback: Feedback, opinion: Opinion) -> tuple[str, ...]:
@@ -162,10 +162,10 @@ def choose(
         else:
             pair = pair_of(feedback, opinion, settings.half_life_days, at)
             place = signatures.put(check.signatures)
-            taken.append(_Taken(pair, check.asked, _said_at(feedback, opinion), place, _raters(feedback, opinion)))
+            taken.append(_Taken(pair, check.asked, said_at(feedback, opinion), place, _raters(feedback, opinion)))
     fixed = openings([one.pair.prompt for one in taken])
     _contradictions(taken)
-    # Of what was imported nobody knows when it was said.
+    # Not every file tells when what it holds was said.
     _outdated([one for one in taken if not one.rule and one.pair.kind == "correction" and one.raters])
     _duplicates([one for one in taken if not one.rule and one.pair.good], signatures, fixed)
     _duplicates([one for one in taken if not one.rule and not one.pair.good], signatures, fixed)
@@ -199,9 +199,8 @@ def frame(pairs: Sequence[TrainingPair]) -> "DataFrame":
 def _counting(record: Iterable[Feedback], people: set[str]) -> Iterator[Feedback]:
     """Yield a record; meanwhile those who rated, chose or corrected anything here come to be in `people`."""
     for feedback in record:
-        if feedback.source != "import":
-            people.update(votes(feedback))
-            people.update([feedback.corrected_by] if feedback.corrected_by else [])
+        people.update(votes(feedback).keys() - feedback.imported)
+        people.update([feedback.corrected_by] if feedback.corrected_by else [])
         yield feedback
 
 
@@ -231,13 +230,14 @@ def _refused_by(kind: str, check: Check, most_tokens: int) -> str | None:
 
 
 def _raters(feedback: Feedback, opinion: Opinion) -> tuple[str, ...]:
-    """Name those who say what an opinion says; nobody in particular for what was imported, or approved."""
-    if feedback.source == "import" or opinion.rule == "approved":
+    """Name those who say what an opinion says; nobody in particular for what a file tells, or was approved."""
+    if opinion.rule == "approved":
         return ()
     if opinion.rule in ("correction", "corrected"):
         return (feedback.corrected_by,) if feedback.corrected_by else ()
     sign = 1 if opinion.rule in GOOD else -1
-    return tuple(rater for rater, vote in votes(feedback).items() if vote == sign)
+    agree = tuple(rater for rater, vote in votes(feedback).items() if vote == sign)
+    return () if set(agree).intersection(feedback.imported) else agree
 
 
 def _contradictions(taken: Sequence[_Taken]) -> None:

@@ -15,7 +15,7 @@ from feedback.judging import opinions
 from feedback.store import Store
 from feedback.transfer import import_file
 from finetune.model import ChatTemplate, TemplateRefuses
-from finetune.pairs import TrainingPair, contradicted, pair_of, same_words
+from finetune.pairs import TrainingPair, contradicted, pair_of, said_at, same_words
 from finetune.witnesses import grouped
 
 _IN_MEMORY = "sqlite://"
@@ -86,7 +86,7 @@ def _judged(store: Store, undecided: Counter[str]) -> list[TrainingPair]:
         for opinion in opinions(feedback):
             if opinion.usable:
                 # Figures do not weigh, so nothing has grown old: the half-life does not matter.
-                found.append(pair_of(feedback, opinion, half_life_days=1, at=feedback.changed_at))
+                found.append(pair_of(feedback, opinion, half_life_days=1, at=said_at(feedback, opinion)))
             else:
                 undecided[opinion.rule] += 1
     return found

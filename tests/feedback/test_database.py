@@ -3,22 +3,27 @@
 import sqlite3
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
 from typing import Any
 
 import pytest
+from alembic import command
 from alembic.autogenerate import compare_metadata
+from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import text
+from sqlalchemy import select, text
 from sqlalchemy.exc import IntegrityError
 
+import feedback
 from feedback.database import Database
 from feedback.errors import BadInput
-from feedback.schema import Base, Message, Reply
+from feedback.formats import Incoming, IncomingMessage
+from feedback.schema import Base, Message, Rating, Reply
 from feedback.settings import DataSettings
 from feedback.store import Store
-from tests.feedback.talk import ask, say
+from tests.feedback.talk import answer, ask, say
 
 
 @pytest.fixture
@@ -149,3 +154,26 @@ def test_a_reader_sees_one_state_while_somebody_writes(url: str) -> None:
     assert len(reader.history(conversation)) == 2
     reader.close()
     writer.close()
+
+
+def test_what_was_taken_in_before_files_dates_were_kept_has_the_time_that_it_had(url: str) -> None:
+    store = Store.open(url)
+    store.rate(answer(store, ask(store)), 1)
+    then = datetime(2023, 5, 1, tzinfo=UTC)
+    liked = IncomingMessage("assistant", "a", rating=1, correction="b")
+    assert store.take_in([Incoming("there", (IncomingMessage("user", "q"), liked), created_at=then)]) == [None]
+    store.close()
+    config = Config()
+    config.set_main_option("script_location", str(Path(feedback.__file__).parent / "migrations"))
+    database = Database(url)
+    with database.engine.begin() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "0007")
+    database.close()
+    again = Store.open(url)
+    there, here = again.feedback()
+    assert there.corrected_at == there.changed_at == there.said_at and there.imported == ("local",)
+    assert here.imported == ()
+    with again.reading() as session:
+        assert session.scalars(select(Rating.said_at).order_by(Rating.id)).all() == [None, then]
+    again.close()

@@ -2,7 +2,7 @@
 
 import json
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from sqlalchemy import event
@@ -101,11 +101,37 @@ def test_a_choice_is_new_since_it_was_made(store: Store, two: tuple[str, str]) -
     assert list(store.feedback(now() + timedelta(seconds=1))) == []
 
 
-def test_who_corrected_and_where_it_came_from_is_told(store: Store) -> None:
+def test_what_was_said_here_and_what_a_file_tells_are_told_apart(store: Store) -> None:
     store.correct(answer(store, ask(store)), "Better.")
-    liked = IncomingMessage("assistant", "a", rating=1)
-    store.take_in([Incoming("there", (IncomingMessage("user", "q"), liked))])
-    assert [(f.source, f.corrected_by) for f in store.feedback()] == [("chat", "local"), ("import", None)]
+    told = IncomingMessage("assistant", "a", rating=1, correction="b")
+    store.take_in([Incoming("there", (IncomingMessage("user", "q"), told), rater="ada")])
+    assert [(f.imported, f.corrected_by) for f in store.feedback()] == [((), "local"), (("ada",), None)]
+    reply = store.history("there")[1].id
+    store.rate(reply, -1)
+    store.correct(reply, "c")
+    store.rate(reply, -1, rater="ada")
+    assert [(f.imported, f.corrected_by) for f in store.feedback()][1] == ((), "local")
+
+
+def test_what_a_file_tells_was_said_when_it_says_and_is_new_since_it_came(store: Store) -> None:
+    began, then = now(), datetime(2023, 5, 1, tzinfo=UTC)
+    replies = (
+        IncomingMessage("assistant", "a", rating=1, id="a"),
+        IncomingMessage("assistant", "b", correction="B", id="b"),
+        IncomingMessage("assistant", "c", review="approved", id="c"),
+        IncomingMessage("assistant", "d", id="d"),
+        IncomingMessage("assistant", "e", id="e"),
+    )
+    asked = IncomingMessage("user", "q", id="q")
+    paths = [Incoming("there", (asked, reply), created_at=then) for reply in replies]
+    paths[-1] = replace(paths[-1], preferences=(("a", "d"),), comparisons=(("e", "b", "both_bad"),))
+    assert store.take_in(paths) == [None] * 5
+    found = list(store.feedback(began))
+    assert {f.message_id for f in found} == set("abcde")
+    assert {f.said_at for f in found} == {then} and all(f.changed_at > began for f in found)
+    store.correct("b", "Bee")
+    changed = {f.message_id: f for f in store.feedback()}["b"]
+    assert changed.corrected_at == changed.said_at and changed.corrected_at > began
 
 
 def test_kept_replies_come_only_when_asked_for(store: Store) -> None:

@@ -6,9 +6,11 @@ from pathlib import Path
 import pytest
 
 from chatui.words import words
+from feedback.formats import Incoming, IncomingMessage
 from feedback.judging import opinions
 from feedback.records import Feedback
 from feedback.schema import now
+from feedback.store import Store
 from finetune.checks import Checks
 from finetune.model import load_template
 from finetune.pairs import RULES, Choice, choose, frame, pair_of
@@ -179,7 +181,7 @@ def test_two_answers_that_may_both_hold_both_stay(checks: Checks) -> None:
     assert told(chosen(checks, [paris, elsewhere]))["correction"] == 2
     signs = [replace(one, prompt=(("user", asked),)) for one, asked in ((paris, "Who made C?"), (lyon, "Who made C#?"))]
     assert told(chosen(checks, signs))["correction"] == 2
-    imported = [replace(one, source="import") for one in (paris, lyon)]
+    imported = [replace(one, corrected_by=None) for one in (paris, lyon)]
     assert told(chosen(checks, imported))["correction"] == 2
 
 
@@ -189,6 +191,31 @@ def test_a_thumb_on_an_outdated_correction_does_not_make_it_the_newest(checks: C
     thumbed = replace(old, ratings={"ada": -1}, changed_at=NOW, corrected_at=old.changed_at)
     pairs = {p.completion: p for p in chosen(checks, [thumbed, new], half_life_days=30).pairs if p.good}
     assert {text: pair.weight for text, pair in pairs.items()} == {texts[1]: pytest.approx(0.5)}
+
+
+def test_of_what_a_file_tells_its_own_dates_say_which_is_newer_and_how_old(checks: Checks, store: Store) -> None:
+    lines = [
+        Incoming(
+            f"talk {hour}",
+            (
+                IncomingMessage("user", "When?"),
+                IncomingMessage("assistant", "no", correction=f"{LONG} until {hour} and not any longer than that"),
+            ),
+            created_at=NOW - timedelta(days=days),
+        )
+        for hour, days in (("18", 30), ("17", 900))  # the newest first
+    ]
+    assert store.take_in(lines) == [None, None]
+    good = [p for p in chosen(checks, list(store.feedback()), half_life_days=30).pairs if p.good]
+    assert [(p.conversation_id, p.weight) for p in good] == [("talk 18", pytest.approx(0.5))]
+
+
+def test_thumbs_given_here_on_imported_replies_count_towards_the_share(checks: Checks, store: Store) -> None:
+    for n in range(30):
+        asked, said = IncomingMessage("user", f"question {n}"), IncomingMessage("assistant", f"answer {n}", id=str(n))
+        assert store.take_in([Incoming(f"talk {n}", (asked, said))]) == [None]
+        store.rate(str(n), 1, rater=f"r{n}" if n < 5 else "r0")
+    assert chosen(checks, list(store.feedback())).counts["rater_share"] == 25
 
 
 def test_reasons_count_of_those_alone_who_thumbed_so(checks: Checks) -> None:
@@ -336,7 +363,8 @@ def test_once_five_have_rated_nobody_gives_more_than_a_share(checks: Checks) -> 
 
 def test_below_five_or_where_it_was_imported_all_of_it_counts(checks: Checks) -> None:
     assert chosen(checks, by_raters([40, 4, 4, 4])).counts["rater_share"] == 0
-    assert chosen(checks, by_raters([40, 4, 4, 4, 4], source="import")).counts["rater_share"] == 0
+    everyone = tuple(f"r{n}" for n in range(5))
+    assert chosen(checks, by_raters([40, 4, 4, 4, 4], imported=everyone)).counts["rater_share"] == 0
 
 
 def test_who_was_outvoted_has_rated_too(checks: Checks) -> None:
