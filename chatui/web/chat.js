@@ -409,9 +409,9 @@ async function edit(bar, m) {
   box.scrollIntoView({ block: 'nearest' });
   const end = (keep) => {
     closeEdit(row);
-    if (!keep) { delete drafts[m.id]; return; }
+    if (!keep) { delete drafts[m.id]; delete sentAnew[m.id]; return; }
     drafts[m.id] = area.value;
-    if (mine) sentAnew[m.id] = m.siblings.length;
+    if (mine) sentAnew[m.id] = (message(m.id) ?? m).siblings.length; // as it is now: another tab may have added one
     if (mine) write('edit', { id: m.id, text: area.value }); else trigger('correct', { id: m.id, text: area.value });
     asking = { id: m.id, open: edit, kept: () => drafts[m.id] !== area.value };
   };
