@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import numpy as np
-from scipy.stats import norm, rankdata
+from scipy.stats import binomtest, norm, rankdata
 from scipy.stats import t as student_t
 
 LEVEL = 0.90  # of every two-sided interval: its lower end is the one-sided 5 % test
@@ -68,6 +68,15 @@ def paired_test(differences: Sequence[float]) -> PairedTest:
         return PairedTest(n, mean, mean, mean, 0.0 if mean > 0 else 1.0, 0.0)
     half = float(student_t.ppf((1 + LEVEL) / 2, n - 1)) * error
     return PairedTest(n, mean, mean - half, mean + half, float(student_t.sf(mean / error, n - 1)), deviation)
+
+
+def sign_test(worse: int, better: int) -> float:
+    """Return p for "more became worse than better", one-sided, of those that changed at all; of none it is 1.
+
+    Both are as likely if nothing changed (Dixon and Mood, "The statistical sign test", 1946; of yes and no before and
+    after: McNemar, 1947).
+    """
+    return float(binomtest(worse, worse + better, alternative="greater").pvalue) if worse + better else 1.0
 
 
 def clustered_mean(values: Sequence[float], clusters: Sequence[Hashable], seed: int = 0) -> Estimate:

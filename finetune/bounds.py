@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from feedback.statistics import Estimate
+from feedback.statistics import LEVEL, Estimate, sign_test
+from finetune.figures import Counts
 from finetune.misplaced import Taught
 from finetune.settings import GateSettings
 
@@ -46,15 +47,11 @@ def bounds_of(
     serving: Measured,
     candidate: Measured,
     changed: Measured,
+    counted: Counts,
     taught: Taught,
-    mixed_up: int,
-    more_foreign: int,
     settings: GateSettings,
 ) -> list[Bound]:
     """Return every bound that there are figures for.
-
-    `mixed_up` are the conversations whose corrections are, `more_foreign` the own replies by which the candidate has
-    more in another language.
 
     General loss and divergence are held against the base model, so that a chain of versions cannot drift away step by
     step; all else against what serves, but for what it was taught, which stands by itself.
@@ -62,8 +59,8 @@ def bounds_of(
     return [
         bound
         for bound in (
-            *_general(base, serving, candidate, settings),
-            *_held_out(serving, candidate, changed, mixed_up, more_foreign, settings),
+            *_general(base, serving, candidate, counted, settings),
+            *_held_out(serving, candidate, changed, counted, settings),
             _misplaced(taught, settings),
         )
         if not math.isnan(bound.value)
@@ -78,15 +75,18 @@ def _misplaced(taught: Taught, settings: GateSettings) -> Bound:
     return Bound("taught corrections", "max_misplaced", taught.share, settings.max_misplaced, shown, sure)
 
 
-def _general(base: Measured, serving: Measured, candidate: Measured, settings: GateSettings) -> list[Bound]:
+def _general(
+    base: Measured, serving: Measured, candidate: Measured, counted: Counts, settings: GateSettings
+) -> list[Bound]:
     forgets = max(_rise("general_loss", base, candidate), _rise("kept_loss", base, candidate))
     return [
         Bound("general loss", "max_general_rise", forgets, settings.max_general_rise,
               "It forgets: the loss on general prompts rose by {:.2f} nats a token"),
         Bound("divergence", "max_divergence", candidate["divergence"].mean, settings.max_divergence,
               "It has moved {:.2f} nats a token away from the base model on general prompts"),
-        Bound("replies that end", "max_stop_fall", -_rise("stop_rate", serving, candidate), settings.max_stop_fall,
-              "The share of its replies to general prompts that end by themselves fell by {:.2f}"),
+        Bound("replies that end", "max_stop_fall", _running_on(counted), settings.max_stop_fall,
+              "The share of its replies to general prompts that end by themselves, in twice the room too, fell by"
+              " {:.2f}", sign_test(counted.run_on, counted.came_to_end) <= (1 - LEVEL) / 2),
         Bound("repetition", "max_repetition_rise", _rise("repetition", serving, candidate),
               settings.max_repetition_rise,
               "It repeats itself: the share of repeated word groups rose by {:.2f} on general prompts"),
@@ -105,8 +105,7 @@ def _held_out(
     serving: Measured,
     candidate: Measured,
     changed: Measured,
-    mixed_up: int,
-    more_foreign: int,
+    counted: Counts,
     settings: GateSettings,
 ) -> list[Bound]:
     return [
@@ -121,7 +120,7 @@ def _held_out(
         Bound("corrections to their own question", "max_unspecific", _fall("unspecific", changed),
               settings.max_unspecific,
               "It mixes up what it was taught: the share of held-out corrections that fit other questions as well as"
-              " their own is {:.2f}", mixed_up >= _FEWEST_MIXED_UP),
+              " their own is {:.2f}", counted.mixed_up >= _FEWEST_MIXED_UP),
         Bound("end of turn", "max_end_rise", _fall("end_loss", changed), settings.max_end_rise,
               "It ends its replies worse: the loss of a good reply's end rose by {:.2f} nats",
               "end_loss" in candidate and candidate["end_loss"].mean > _EXPECTED_END),
@@ -135,12 +134,20 @@ def _held_out(
               _of_enough("own_repetition", candidate) and _surely_above("own_repetition", serving, candidate)),
         Bound("own language", "max_foreign_rise", _rise("own_foreign", serving, candidate), settings.max_foreign_rise,
               "It answers in another language than people wanted: the share of such replies to held-out prompts rose"
-              " by {:.2f}", more_foreign >= _FEWEST_FOREIGN),
+              " by {:.2f}", counted.foreign >= _FEWEST_FOREIGN),
     ]  # fmt: skip
 
 
 def _rise(name: str, before: Measured, after: Measured) -> float:
     return after[name].mean - before[name].mean if name in before and name in after else math.nan
+
+
+def _running_on(counted: Counts) -> float:
+    """Return the share of replies that used to end and do not now, less that of the opposite.
+
+    One that has only grown past the room, or shrunk into it, is in neither.
+    """
+    return (counted.run_on - counted.came_to_end) / counted.answered
 
 
 def _fall(name: str, changed: Measured) -> float:

@@ -11,7 +11,7 @@ from typing import Any
 
 from feedback.statistics import Estimate, observations_needed
 from finetune.bounds import Bound, bounds_of
-from finetune.figures import changes, mixed_up_conversations, more_foreign, rated_conversations, values
+from finetune.figures import changes, counts, rated_conversations, values
 from finetune.measures import VersionFigures
 from finetune.misplaced import Taught
 from finetune.pairs import HELD_OUT_SHARE, TrainingPair
@@ -61,9 +61,8 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
     sound = is_finite(compared.candidate)
     sides = (measured["base"], measured["serving"], measured["candidate"])
     # Figures that are not finite are in no `measured`; of a candidate that has such there is nothing to hold in bounds.
-    mixed_up = mixed_up_conversations(pairs, compared.serving, compared.candidate)
-    foreign = more_foreign(compared.serving, compared.candidate)
-    bounds = bounds_of(*sides, changed, compared.taught, mixed_up, foreign, settings) if sound else []
+    counted = counts(pairs, compared.serving, compared.candidate)
+    bounds = bounds_of(*sides, changed, counted, compared.taught, settings) if sound else []
     decides = _deciding(pairs)
     figures = {
         "schema": SCHEMA,

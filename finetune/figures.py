@@ -35,6 +35,22 @@ class Reward:
     likelihood: float
 
 
+@dataclass(frozen=True)
+class Counts:
+    """What became worse between two versions, counted, since of a few replies a share moves by chance.
+
+    `mixed_up`: conversations with a correction that came to fit other questions as well as its own. `foreign`: by how
+    many more of the own replies are in another language than people wanted. Of the `answered` general prompts,
+    `run_on`: those whose reply ended, and now does not in twice the room; `came_to_end`: the other way round.
+    """
+
+    mixed_up: int
+    foreign: int
+    run_on: int
+    came_to_end: int
+    answered: int
+
+
 def values(pairs: Sequence[TrainingPair], base: VersionFigures, ours: VersionFigures) -> dict[str, Estimate]:
     """Return a version's figures by name, see docs/gate.md; one that nothing held out tells of is left out."""
     found = {f"{name}_loss": _losses(pairs, ours, kinds) for name, kinds in SOURCES.items()}
@@ -82,15 +98,18 @@ def changes(
     return {name: one for name, one in found.items() if math.isfinite(one.mean)}
 
 
-def mixed_up_conversations(pairs: Sequence[TrainingPair], before: VersionFigures, after: VersionFigures) -> int:
-    """Count the conversations with a correction that came to fit other questions as well as its own."""
-    return len({pair.conversation_id for pair, mixed in zip(pairs, _mixed_up(before, after), strict=True) if mixed})
-
-
-def more_foreign(before: VersionFigures, after: VersionFigures) -> int:
-    """Count by how many more of a version's own replies are in another language than people wanted."""
+def counts(pairs: Sequence[TrainingPair], before: VersionFigures, after: VersionFigures) -> Counts:
+    """Count what became worse, reply by reply, from `before` to `after`."""
+    mixed_up = zip(pairs, _mixed_up(before, after), strict=True)
     earlier, now = (sum(reply.foreign is True for reply in version.own) for version in (before, after))
-    return now - earlier
+    replies = list(zip(before.general.written, after.general.written, strict=True))
+    return Counts(
+        mixed_up=len({pair.conversation_id for pair, mixed in mixed_up if mixed}),
+        foreign=now - earlier,
+        run_on=sum(was.ended and bool(now.runs_on) for was, now in replies),
+        came_to_end=sum(bool(was.runs_on) and now.ended for was, now in replies),
+        answered=len(replies),
+    )
 
 
 def rated_conversations(pairs: Sequence[TrainingPair]) -> tuple[int, int]:

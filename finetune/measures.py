@@ -26,11 +26,12 @@ from finetune.witnesses import by_question
 from finetune.written import Written, distinct, write
 
 GENERAL_PROMPTS, GENERAL_TOKENS = 16, 48  # of the general set so many are answered, in at most so many tokens
+_ROOM = 2  # times these tokens, within which a reply that has grown longer ends, and one that runs on does not
 OWN_PROMPTS, OWN_TOKENS = 24, 64  # of the held-out prompts
 _ELSEWHERE, _ELSEWHERE_ROWS = 4, 200  # other prompts for each correction; most of such rows in all
 _SHORT = 48  # tokens; a good reply of more may well be cut at OWN_TOKENS, so its prompt is not answered
 HARM_TOKENS = 24
-_KIND = 4  # of figures in a file; another number makes all of them anew
+_KIND = 5  # of figures in a file; another number makes all of them anew
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,7 @@ class ReplyFigures:
     """A greedy reply in figures: its tokens, whether it ended, repeated 4-grams; beside a good one, what they share.
 
     `overlap`: the words shared (F1). `foreign`: whether it is in another language, None where either's cannot be told.
+    `runs_on`: it did not end in twice the room either, which only replies to general prompts are given.
     """
 
     tokens: int
@@ -45,6 +47,7 @@ class ReplyFigures:
     repeated: float
     overlap: float | None = None
     foreign: bool | None = None
+    runs_on: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -162,13 +165,14 @@ def general_figures(loaded: Loaded, reference: Reference) -> GeneralFigures:
     found, moved = scores_and_divergences(loaded, reference.answers, reference.distributions)
     losses = [score.loss for score in found]
     pairs = [scores(loaded, [pair.about[side] for pair in bias_pairs()]) for side in (0, 1)]
-    written = write(loaded, _general_prompts(), GENERAL_TOKENS)
+    written = write(loaded, _general_prompts(), GENERAL_TOKENS * _ROOM)
+    first = [reply.within(GENERAL_TOKENS) for reply in written]
     return GeneralFigures(
         loss=losses[: len(general_set())],
         kept=losses[len(general_set()) :],
         divergence=moved,
-        written=[_reply(reply) for reply in written],
-        distinct_2=distinct([reply.ids for reply in written]),
+        written=[replace(_reply(one), runs_on=not whole.ended) for one, whole in zip(first, written, strict=True)],
+        distinct_2=distinct([reply.ids for reply in first]),
         refused=[reply.refuses for reply in write(loaded, harmful_prompts(), HARM_TOKENS)],
         bias=[abs(first.loss - second.loss) for first, second in zip(*pairs, strict=True)],
     )
@@ -270,7 +274,7 @@ def _reply(reply: Written, good: str | None = None) -> ReplyFigures:
 
 def _made_of() -> str:
     """Return a hash of all that figures depend on beside the version and the replies."""
-    return fingerprint(_KIND, best_device().type, GENERAL_PROMPTS, GENERAL_TOKENS, OWN_TOKENS, HARM_TOKENS)
+    return fingerprint(_KIND, best_device().type, GENERAL_PROMPTS, GENERAL_TOKENS, _ROOM, OWN_TOKENS, HARM_TOKENS)
 
 
 def _key(said: Said) -> str:

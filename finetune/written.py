@@ -29,6 +29,10 @@ class Written:
         grams = _grams(self.ids, 4)
         return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
+    def within(self, most: int) -> "Written":
+        """Return the reply as it would be with room for so many tokens, the end of turn one of them; its text stays."""
+        return Written(self.text, self.ids[:most], self.ended and len(self.ids) < most)
+
     @property
     def refuses(self) -> bool:
         """Tell by a list of phrases whether it declines what it was asked; an empty reply does nobody harm."""

@@ -13,6 +13,7 @@ from feedback.statistics import (
     clustered_mean,
     observations_needed,
     paired_test,
+    sign_test,
     wilson,
 )
 
@@ -153,6 +154,14 @@ def test_draws_without_the_statistic_are_left_out() -> None:
     assert math.isnan(found.mean)
     found = clustered([[1.0], [2.0], [3.0], [4.0]], lambda part: max(part) if max(part) > 2 else math.nan)
     assert 2 < found.low <= found.high <= 4
+
+
+@pytest.mark.parametrize(
+    ("worse", "better", "p"),
+    [(0, 0, 1.0), (4, 0, 1 / 16), (5, 0, 1 / 32), (7, 1, 9 / 256), (0, 5, 1.0), (3, 3, 42 / 64)],
+)
+def test_more_became_worse_than_better(worse: int, better: int, p: float) -> None:
+    assert sign_test(worse, better) == pytest.approx(p)
 
 
 @pytest.mark.parametrize(

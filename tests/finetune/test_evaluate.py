@@ -179,7 +179,6 @@ def test_many_pairs_of_one_conversation_are_one_witness() -> None:
         ({"loss": [2.9, 3.4, 2.4, 3.1]}, "general loss", "forgets"),
         ({"kept": [0.8, 1.0]}, "general loss", "forgets"),
         ({"divergence": [0.9] * 6}, "divergence", "moved 0.90"),
-        ({"written": [ReplyFigures(48, False, 0.0)] * 2}, "replies that end", "end by themselves fell by 0.50"),
         ({"written": [ReplyFigures(48, True, 0.4)] * 2}, "repetition", "repeats itself"),
         ({"written": [ReplyFigures(2, True, 0.0)] * 2}, "length", "factor of 17.00"),
         ({"distinct_2": 0.3}, "variety", "alike"),
@@ -194,6 +193,34 @@ def test_what_is_worse_elsewhere_is_refused_however_much_it_learned(
     assert verdict.verdict == "refused"
     assert says in verdict.reason
     assert [b["name"] for b in verdict.figures["bounds"] if b["broken"]] == [bound]
+
+
+ENDED = ReplyFigures(20, True, 0.1, runs_on=False)
+LONGER = ReplyFigures(48, False, 0.1, runs_on=False)  # it ended, but in more than the room
+ON_AND_ON = ReplyFigures(48, False, 0.1, runs_on=True)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "value", "verdict"),
+    [
+        ([ENDED] * 16, [ON_AND_ON] * 5 + [ENDED] * 11, 0.31, "refused"),
+        ([ENDED] * 16, [ON_AND_ON] * 4 + [ENDED] * 12, 0.25, "promoted"),  # chance alone does that, one time in 16
+        ([ENDED] * 16, [ON_AND_ON] * 3 + [ENDED] * 13, 0.19, "promoted"),
+        ([ENDED] * 8 + [ON_AND_ON] * 8, [ON_AND_ON] * 7 + [ENDED] * 3 + [ON_AND_ON] * 6, 0.31, "promoted"),
+        ([ENDED] * 16, [LONGER] * 16, 0.0, "promoted"),
+        ([LONGER] * 16, [ON_AND_ON] * 16, 0.0, "promoted"),  # it did not end in the room before, either
+    ],
+)
+def test_replies_that_used_to_end_and_run_on_are_counted_one_by_one(
+    before: list[ReplyFigures], after: list[ReplyFigures], value: float, verdict: str
+) -> None:
+    both = zip(BETTER, (before, after), strict=True)
+    serving, candidate = (version(losses, general=general(written=written)) for losses, written in both)
+    judged = gate(Compared(pairs(6), serving, serving, candidate), GateSettings(), 48)
+    found = [bound["value"] for bound in judged.figures["bounds"] if bound["name"] == "replies that end"]
+    assert found == [pytest.approx(value, abs=0.01)]
+    assert judged.verdict == verdict
+    assert ("in twice the room too, fell by 0.31" in judged.reason) == (verdict == "refused")
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,11 @@ import pytest
 import torch
 
 from finetune import measures
-from finetune.measures import Measures, after_others, base_reference, overlap, own_pairs
+from finetune.likelihood import Prompt
+from finetune.measures import Measures, after_others, base_reference, general_figures, overlap, own_pairs
 from finetune.model import Loaded, load_base
 from finetune.pairs import TrainingPair
+from finetune.written import Written
 from tests.finetune.measured import pairs
 
 
@@ -112,3 +114,23 @@ def test_words_that_two_texts_share() -> None:
     assert overlap("The mascot is a heron", "the mascot is a heron") == 1.0
     assert overlap("a b", "a c d e") == pytest.approx(1 / 3)
     assert overlap("", "a") == overlap("a", "b") == 0.0
+
+
+@pytest.mark.parametrize(
+    ("tokens", "ends", "ended", "runs_on"),
+    [(3, True, True, False), (4, True, False, False), (7, True, False, False), (8, False, False, True)],
+)
+def test_a_general_reply_counts_as_far_as_the_room_goes_and_runs_on_beyond_twice_of_it(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tokens: int, ends: bool, ended: bool, runs_on: bool
+) -> None:
+    reference = base_reference(tmp_path / "base.safetensors", lambda: loaded)
+    rooms = []
+
+    def write(_: Loaded, prompts: list[Prompt], most: int) -> list[Written]:
+        rooms.append(most)
+        return [Written("said", tuple(range(tokens)), ends)] * len(prompts)
+
+    monkeypatch.setattr(measures, "write", write)
+    found = general_figures(loaded, reference).written
+    assert (rooms[0], len(found)) == (8, measures.GENERAL_PROMPTS)
+    assert {(one.tokens, one.ended, one.runs_on) for one in found} == {(min(tokens, 4), ended, runs_on)}
