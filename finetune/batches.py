@@ -14,7 +14,7 @@ from finetune.rows import Row, encode, reworded, rows
 from finetune.wear import worn
 
 _AT_ONCE = {"cpu": 1024, "cuda": 16384}  # padded tokens in one pass: all that its activations take memory for
-_FULL = {"cpu": 384, "cuda": 4096}  # tokens from which on a pass is as fast, token for token, as a longer one
+FULL = {"cpu": 384, "cuda": 4096}  # tokens from which on a pass is as fast, token for token, as a longer one
 _ALIKE = 0.8  # a row this much shorter than the longest of its part wastes more than another pass costs
 
 
@@ -76,7 +76,7 @@ def parts(lengths: Sequence[int], device: str) -> list[list[int]]:
         if made:
             longest, count = lengths[made[-1][0]], len(made[-1])
             fits = longest * (count + 1) <= _AT_ONCE[device]
-            if fits and (longest * count < _FULL[device] or lengths[index] >= _ALIKE * longest):
+            if fits and (longest * count < FULL[device] or lengths[index] >= _ALIKE * longest):
                 made[-1].append(index)
                 continue
         made.append([index])

@@ -17,7 +17,7 @@ from torch import Tensor
 from finetune import objectives
 from finetune import perturbations as perturb
 from finetune.model import IGNORED, Encoded
-from finetune.reading import Batch, Losses, Reader, replies
+from finetune.reading import Batch, Losses, Reader, owners, replies
 from finetune.settings import TrainSettings
 from finetune.thumbs import Thumbs
 
@@ -50,6 +50,9 @@ class Descent:
         self._good = Losses(self._good_losses, lean=not (settings.label_smoothing or settings.repeat_weight))
         self._bad = Losses(self._bad_losses)
         self._keep = Losses(self._keep_losses, lean=True)
+        self._disturbs = bool(
+            settings.scheduled_sampling or settings.reply_dropout or settings.embedding_noise or settings.adversarial
+        )
 
     def gradient(self, step: int, good: Sequence[Encoded], bad: Sequence[Encoded], rated: Sequence[int]) -> float:
         """Add up the gradient of this process's rows part by part; return their part of the loss.
@@ -82,7 +85,8 @@ class Descent:
         rows = [row for row in rows if any(label != IGNORED for label in row.labels)]
         whole = sum(sum(map(abs, row.weights)) for row in rows)
         done = 0.0
-        for picked, batch in self.reader.batches(rows) if whole else ():
+        # What is disturbed differs from row to row, from the first token on.
+        for picked, batch in self.reader.batches(rows, apart=disturbed and self._disturbs) if whole else ():
             if likely:
                 said = [likely[i] for i in picked] or [(likely[0][0][:0], likely[0][1][:0])]
                 batch["likely"], batch["chances"] = (torch.cat(part) for part in zip(*said, strict=True))
@@ -113,7 +117,8 @@ class Descent:
                 torch.tensor([of[i] for i in places], device=self.reader.device)
                 for of in (self.thumbs.signs, self.thumbs.weights)
             )
-            losses = objectives.reward(_by_row(gains, batch), signs, self.settings.reward_strength)
+            by_row = gains.new_zeros(len(places)).index_add(0, owners(batch), gains)
+            losses = objectives.reward(by_row, signs, self.settings.reward_strength)
             loss = (losses * weights).sum() / self._each
             loss = loss + _NEAR * self.settings.keep_weight * objectives.drift(gains).sum() / tokens
             torch.autograd.backward(loss)
@@ -163,9 +168,3 @@ def _own_repeats(batch: Batch, logits: Tensor, places: slice) -> Tensor:
     start, stop, _ = places.indices(len(of))
     begins = int((of[:start] < of[start : start + 1]).sum())  # the first place of the reply that stands at the start
     return objectives.own_repeats(logits, tokens[begins:stop], of[begins:stop])
-
-
-def _by_row(places: Tensor, batch: Batch) -> Tensor:
-    """Sum what stands at a batch's places, (n,), row by row, (rows,)."""
-    rows = (batch["labels"][:, 1:] != IGNORED).nonzero()[:, 0]
-    return places.new_zeros(len(batch["labels"])).index_add(0, rows, places)

@@ -10,16 +10,21 @@ from typing import Any
 from torch import Tensor
 
 from finetune.model import IGNORED
+from finetune.packs import laid_out, layout_of
 
 
 def reply_logits(model: Any, batch: dict[str, Tensor], **inputs: Tensor) -> tuple[Tensor, Tensor]:
     """Return (n, vocabulary) logits and their (n,) labels, for the tokens that carry loss alone.
 
-    `batch` holds `input_ids`, `attention_mask` and `labels`, each (rows, tokens); `inputs` take the place of its ids.
+    `batch` holds `input_ids`, `attention_mask` and `labels`, each (rows, tokens); `inputs` take the place of its ids. A
+    pack holds `position_ids` and `rows` too.
     """
     wanted = batch["labels"][:, 1:] != IGNORED
     given = inputs or {"input_ids": batch["input_ids"]}
-    with _head_reads_only(model, wanted):
+    packed = layout_of(batch["rows"]) if "rows" in batch else None
+    if packed:
+        given = {**given, "position_ids": batch["position_ids"]}
+    with _head_reads_only(model, wanted), laid_out(packed):
         out = model(attention_mask=batch["attention_mask"], use_cache=False, **given)
     return out.logits, batch["labels"][:, 1:][wanted]
 

@@ -45,12 +45,14 @@ class Method:
     """What a method's versions are: `rate` is its own peak learning rate, `part` the folder in a version's.
 
     `again`: where memory runs out, what a layer computed can be forgotten and computed again on the way back.
+    `packs`: what it adds is the same for every token, so that rows can be read together; nothing stands before them.
     """
 
     rate: float
     merged: bool
     part: Literal["adapter", "bottleneck", "model"] = "adapter"
     again: bool = True
+    packs: bool = True
 
 
 METHODS = {
@@ -58,8 +60,10 @@ METHODS = {
     "dora": Method(2e-3, True),
     "adalora": Method(5e-3, True),
     "ia3": Method(2e-2, True),
-    "prefix": Method(1e-2, False, again=False),  # its keys and values are a cache, which transformers drops then
-    "prompt": Method(2e-2, False),
+    "prefix": Method(
+        1e-2, False, again=False, packs=False
+    ),  # its keys and values are a cache, which transformers drops then
+    "prompt": Method(2e-2, False, packs=False),
     "bottleneck": Method(2e-3, False, "bottleneck"),
     "full": Method(5e-5, False, "model"),
 }

@@ -333,17 +333,23 @@ def training_dtype(device: torch.device) -> torch.dtype:
     """bfloat16 where a matrix product in it is faster than in float32, as tried just now; else float32."""
     if device.type == "cuda":
         return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
-    timed = {dtype: _product_time(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # beside other work several wait for one another, longer than a product takes
+    try:
+        timed = {dtype: _product_time(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    finally:
+        torch.set_num_threads(threads)
     return min(timed, key=lambda dtype: timed[dtype])
 
 
 def _product_time(dtype: torch.dtype) -> float:
+    """Return the seconds of this thread's own computing that a product takes at best."""
     left, right = torch.ones(256, 576, dtype=dtype), torch.ones(576, 1536, dtype=dtype)
     times = []
     for _ in range(8):
-        start = time.perf_counter()
+        start = time.thread_time()
         left @ right
-        times.append(time.perf_counter() - start)
+        times.append(time.thread_time() - start)
     return min(times)
 
 

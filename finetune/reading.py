@@ -1,5 +1,11 @@
-"""What a model says of token rows: losses at the places that carry one, batch by batch, shared out to processes."""
+"""What a model says of token rows: losses at the places that carry one, batch by batch, shared out to processes.
 
+Rows that begin alike are read as a pack (`packs.py`) on a CPU, where every token counts, if the model reads them so as
+it does apart: one whose layers look further than attention does, or attend in their own way, does not.
+"""
+
+import logging
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -12,11 +18,16 @@ from finetune import objectives
 from finetune.batches import deal, pad, parts
 from finetune.forward import reply_logits
 from finetune.model import IGNORED, Encoded, Loaded
+from finetune.packs import Pack, pack, packs
 from finetune.spread import Spread
 
-Batch = dict[str, Tensor]  # input_ids, attention_mask, labels and weights, each (rows, tokens), and what a loss needs
+log = logging.getLogger("rapport.retrain")
+
+# input_ids, attention_mask, labels and weights, each (rows, tokens), and what a loss needs; in a pack more, see pack().
+Batch = dict[str, Tensor]
 _Found = TypeVar("_Found")
 _CHUNK = 512  # places whose losses are computed at once
+_SAME = {torch.float32: 1e-3, torch.bfloat16: 0.1}  # nats a token that rounding may make between two ways of reading
 
 
 @dataclass(frozen=True)
@@ -36,27 +47,66 @@ PLAIN = Losses(lambda _, logits, tokens, __: objectives.mle(logits, tokens), lea
 class Reader:
     """Reads rows with a model, which may be exchanged for what was made of it; each process reads its share."""
 
-    def __init__(self, loaded: Loaded, spread: Spread, sharded: bool):
-        """Read with `loaded`; `sharded`: the model is divided among the processes of `spread`."""
+    def __init__(self, loaded: Loaded, spread: Spread, sharded: bool, may_pack: bool = True):
+        """Read with `loaded`; `sharded`: the model is divided among the processes of `spread`.
+
+        `may_pack`: rows may be read together, wherever that is faster.
+        """
         self.model: Any = loaded.model
+        fit = may_pack and loaded.device.type == "cpu" and not sharded
+        self._longest = _window(loaded.model.config) if fit else 0
+        self._reads_packs: bool | None = None  # not tried yet
+        self._same = _SAME.get(loaded.model.dtype, 0.1)
         self.device, self.spread, self.sharded = loaded.device, spread, sharded
         self.ends = sorted(loaded.template.end_ids)
         self._filler = self.ends[0]
+        self._nobodys = Encoded([self._filler], [IGNORED], [0.0])
 
-    def batches(self, rows: Sequence[Encoded]) -> Iterator[tuple[list[int], Batch]]:
+    def batches(self, rows: Sequence[Encoded], apart: bool = False) -> Iterator[tuple[list[int], Batch]]:
         """Yield this process's share of the rows, batch by batch: their places among all, and tensors.
 
         Where the model is divided, one that has fewer batches than another gets some of one row, which is nobody's.
+        With `apart` no rows are packed.
         """
         lengths = [len(row.ids) for row in rows]
         hands = deal(lengths, self.spread.count)
-        passes_of = [parts([lengths[i] for i in hand], self.device.type) for hand in hands]
-        mine = [[hands[self.spread.index][i] for i in part] for part in passes_of[self.spread.index]]
+        hand = hands[self.spread.index]
+        packed, left = ([], list(range(len(hand)))) if apart else self._packed([rows[i] for i in hand])
+        for one in packed:
+            picked = [hand[place] for place in one.places]
+            yield picked, self._here(pack([rows[i] for i in picked], one.shared))
+        passes = [[hand[left[place]] for place in part] for part in self._parts([lengths[hand[n]] for n in left])]
         if self.sharded:
-            mine += [[]] * (max(map(len, passes_of)) - len(mine))
-        for picked in mine:
-            batch = pad([rows[i] for i in picked] or [Encoded([self._filler], [IGNORED], [0.0])], self._filler)
-            yield picked, {name: tensor.to(self.device) for name, tensor in batch.items()}
+            passes += [[]] * (max(len(self._parts([lengths[i] for i in other])) for other in hands) - len(passes))
+        for picked in passes:
+            yield picked, self._here(pad([rows[i] for i in picked] or [self._nobodys], self._filler))
+
+    def _parts(self, lengths: Sequence[int]) -> list[list[int]]:
+        return parts(lengths, self.device.type)
+
+    def _here(self, batch: Batch) -> Batch:
+        return {name: tensor.to(self.device) for name, tensor in batch.items()}
+
+    def _packed(self, rows: Sequence[Encoded]) -> tuple[list[Pack], list[int]]:
+        """Put rows into packs, if this model reads such; return also the places of those that are read apart."""
+        made, left = packs(rows, self._longest) if self._reads_packs is not False else ([], [])
+        if made and self._reads_packs is None:
+            self._reads_packs = self._reads_alike([rows[place] for place in made[0].places[:2]], made[0].shared)
+        return (made, left) if self._reads_packs else ([], list(range(len(rows))))
+
+    def _reads_alike(self, rows: Sequence[Encoded], shared: int) -> bool:
+        """Tell whether the model says of two rows in a pack what it says of them apart."""
+        try:
+            with torch.no_grad():
+                ways = [self.places(self._here(batch)) for batch in (pad(rows, self._filler), pack(rows, shared))]
+            alike = bool((ways[0] - ways[1]).abs().mean() <= self._same)
+        # A model is a program: it may take no positions, or make of them what it likes.
+        except Exception:
+            log.info("This model does not take rows together.", exc_info=True)
+            return False
+        if not alike:
+            log.info("This model reads rows that begin alike otherwise together than apart; they are read apart.")
+        return alike
 
     def logits(self, batch: Batch, inputs: Mapping[str, Tensor] | None = None) -> tuple[Tensor, Tensor]:
         """Return the logits at the places of a batch that carry loss, (n, vocabulary), and their tokens, (n,)."""
@@ -80,7 +130,7 @@ class Reader:
         """Return what the model says at each place of the rows, see `objectives.likely_tokens`."""
         made: dict[int, tuple[Tensor, Tensor]] = {}
         for picked, batch in self.batches(rows):
-            logits = torch.split(self.logits(batch)[0], _counts(batch))
+            logits = torch.split(self.logits(batch)[0], _counts(batch, len(picked)))
             for i, part in zip(picked, logits, strict=False):
                 ids, chances = objectives.likely_tokens(part)
                 made[i] = ids.cpu(), chances.cpu()
@@ -90,7 +140,7 @@ class Reader:
         """Return the loss, in nats, of each token of each row that carries one."""
         made: dict[int, Tensor] = {}
         for picked, batch in self.batches(rows):
-            each = torch.split(self.places(batch), _counts(batch))
+            each = torch.split(self.places(batch), _counts(batch, len(picked)))
             made |= {i: part.cpu() for i, part in zip(picked, each, strict=False)}
         return [said.to(self.device) for said in self._of_all(made)]
 
@@ -112,7 +162,19 @@ def replies(batch: Batch) -> Tensor:
     return begins.flatten().cumsum(0).view_as(said)[said]
 
 
-def _counts(batch: Batch) -> list[int]:
+def owners(batch: Batch) -> Tensor:
+    """Return the number of the row, (n,), whose each place is that carries loss."""
+    said = batch["labels"][:, 1:] != IGNORED
+    return batch["rows"][:, 1:][said] if "rows" in batch else said.nonzero()[:, 0]
+
+
+def _counts(batch: Batch, rows: int) -> list[int]:
     """Count the places of each row of a batch that carry loss."""
-    counts: list[int] = (batch["labels"][:, 1:] != IGNORED).sum(1).tolist()
+    counts: list[int] = torch.bincount(owners(batch), minlength=max(1, rows)).tolist()
     return counts
+
+
+def _window(config: Any) -> float:
+    """Return how many tokens every layer looks back, so that of shorter rows none is out of sight."""
+    text = config.get_text_config()
+    return min(getattr(text, name, None) or math.inf for name in ("sliding_window", "attention_chunk_size"))

@@ -2,13 +2,14 @@
 
 PyTorch's flash attention is slow on its way back there, and its plain one copies keys for every head that shares them,
 scales both sides and looks for rows that see nothing: half of its time is no product. Here the query heads that share a
-key head stand as that many queries of it, and the mask is made once for all layers. What is long, sees another's keys,
-or is asked for otherwise, goes PyTorch's own ways.
+key head stand as that many queries of it, and the mask is made once for all layers. What is long, or is asked for
+otherwise, goes PyTorch's own ways. Of rows in a pack each attends for itself (`packs.py`).
 """
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import torch
@@ -20,21 +21,26 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
+from finetune.packs import layout
+
 _NAME = "rapport_short_rows"
 _SHORT = 256  # tokens; from there on the plain products take more than flash attention
 
 
 class _Attend(Function):
-    """softmax(scale Q K' + bias) V, of queries (rows, heads, tokens, size) and of as many or fewer key heads."""
+    """softmax(scale Q K' + bias) V, of queries (rows, heads, tokens, size) and of as many or fewer key heads.
+
+    Of keys and values there may be more than of queries.
+    """
 
     @staticmethod
     def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, bias: Tensor, scale: float) -> Tensor:
         rows, heads, tokens, size = query.shape
-        shared = rows * key.shape[1]  # key heads of all rows
+        shared, keys = rows * key.shape[1], key.shape[2]  # key heads of all rows, and keys of each
         q = (query * scale).reshape(shared, -1, size)
-        k, v = key.reshape(shared, tokens, size), value.reshape(shared, tokens, size)
+        k, v = key.reshape(shared, keys, size), value.reshape(shared, keys, size)
         scores = torch.bmm(q, k.transpose(1, 2))
-        scores.view(rows, heads, tokens, tokens).add_(bias)
+        scores.view(rows, heads, tokens, keys).add_(bias)
         seen = scores.softmax(-1)
         ctx.save_for_backward(q, k, v, seen)
         ctx.scale, ctx.shapes = scale, (query.shape, key.shape)
@@ -56,43 +62,49 @@ def _attention(
     module: Any, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **given: Any
 ) -> tuple[Tensor, None]:
     """Attend as transformers asks: (rows, heads, tokens, size) in, (rows, tokens, heads, size) out."""
-    tokens = query.shape[2]
-    if query.device.type != "cpu" or tokens >= _SHORT:
-        return _as_pytorch(module, query, key, value, attention_mask, **given)
-    plain = key.shape == value.shape and key.shape[2] == tokens and not given.get("dropout")
+    packed = layout()
+    if packed is None:
+        return _attended(module, query, key, value, attention_mask, **given), None
+    return packed.attended(partial(_attended, module, **given), query, key, value), None
+
+
+def _attended(module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, **given: Any) -> Tensor:
+    tokens, keys = query.shape[2], key.shape[2]
+    if query.device.type != "cpu" or keys >= _SHORT:
+        return _as_pytorch(module, query, key, value, mask, **given)
+    plain = key.shape == value.shape and (mask is not None or keys == tokens) and not given.get("dropout")
     causal = given.get("is_causal") is not False and getattr(module, "is_causal", True)
     if not (plain and causal) or given.get("softcap") or given.get("position_bias") is not None:
         with sdpa_kernel(SDPBackend.MATH):
-            return _as_pytorch(module, query, key, value, attention_mask, **given)
+            return _as_pytorch(module, query, key, value, mask, **given)
     scale = given.get("scaling") or 1 / math.sqrt(query.shape[-1])
-    bias = _bias.of(attention_mask, tokens, query.dtype)
+    bias = _bias.of(mask, tokens, query.dtype)
     seen: Tensor = _Attend.apply(query, key, value, bias, scale)  # type: ignore[no-untyped-call]
-    return seen.transpose(1, 2).contiguous(), None
+    return seen.transpose(1, 2).contiguous()
 
 
-def _as_pytorch(*given: Any, **more: Any) -> tuple[Tensor, None]:
-    seen: tuple[Tensor, None] = sdpa_attention_forward(*given, **more)
+def _as_pytorch(*given: Any, **more: Any) -> Tensor:
+    seen: Tensor = sdpa_attention_forward(*given, **more)[0]
     return seen
 
 
 class _Bias:
-    """What masks add to scores; the last one is kept, since every layer of a pass asks for the same."""
+    """What masks add to scores; the last two are kept, since all layers ask for the same: of a pack for two."""
 
     def __init__(self) -> None:
-        self._mask: Tensor | None = None
-        self._made: Tensor | None = None
+        self._kept: list[tuple[Tensor | None, Tensor]] = []
 
     def of(self, mask: Tensor | None, tokens: int, dtype: torch.dtype) -> Tensor:
         """Return 0 where a token may look, the lowest number elsewhere; without a mask it may look at those before."""
-        made = self._made
-        if made is not None and mask is self._mask and made.shape[-1] == tokens and made.dtype == dtype:
-            return made
+        for known, made in self._kept:
+            if known is mask and made.shape[-2] == tokens and made.dtype == dtype:
+                return made
         visible = torch.ones(tokens, tokens, dtype=torch.bool).tril() if mask is None else mask
         if visible.dtype == torch.bool:
             made = torch.zeros(visible.shape, dtype=dtype).masked_fill_(~visible, torch.finfo(dtype).min)
         else:
             made = visible.to(dtype)
-        self._mask, self._made = mask, made
+        self._kept = [*self._kept[-1:], (mask, made)]
         return made
 
 

@@ -140,7 +140,7 @@ class _Training:
         if sharded:
             shard.shard(loaded.model, settings.method, self.spread)
         torch.manual_seed(settings.seed)
-        self.reader = Reader(loaded, self.spread, sharded)
+        self.reader = Reader(loaded, self.spread, sharded, methods.METHODS[settings.method].packs)
         with torch.no_grad():  # before anything is added to the base
             self.watched_before = self.reader.row_losses(self.watched)
             thumbs_before, self.judged_before = (self.reader.said(t.rows) for t in (self.thumbs, self.judged))
