@@ -6,15 +6,14 @@ answers (see `descent.py`); what has been forgotten the gate measures on other p
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from finetune.model import Loaded, write_json
+from finetune.written import write
 
 ANSWER_TOKENS = 48
-_BATCH = 32
 
 ANCHORS = (
     "Explain gravity to a child.",
@@ -140,26 +139,8 @@ def general_answers(file: Path, base: Loaded) -> tuple[Answer, ...]:
     return tuple(Answer(**row) for row in kept["answers"])
 
 
-def _answers(base: Loaded, prompts: tuple[str, ...]) -> list[Answer]:
-    answers = []
-    for start in range(0, len(prompts), _BATCH):
-        answers += _answer_batch(base, prompts[start : start + _BATCH])
+def _answers(base: Loaded, prompts: Sequence[str]) -> list[Answer]:
+    written = write(base, [(("user", prompt),) for prompt in prompts], ANSWER_TOKENS)
+    both = zip(prompts, written, strict=True)
     # An answer of no words teaches nothing and cannot be measured.
-    return [a for a in answers if a.text.strip()]
-
-
-def _answer_batch(base: Loaded, prompts: tuple[str, ...]) -> list[Answer]:
-    template = base.template
-    rows = [template.prompt([("user", prompt)]) for prompt in prompts]
-    width, pad = max(map(len, rows)), min(template.end_ids)
-    ids = torch.tensor([[pad] * (width - len(row)) + row for row in rows], device=base.device)
-    mask = torch.tensor([[0] * (width - len(row)) + [1] * len(row) for row in rows], device=base.device)
-    with torch.inference_mode():
-        written = base.model.generate(
-            ids, attention_mask=mask, max_new_tokens=ANSWER_TOKENS, do_sample=False, pad_token_id=pad
-        )
-    answers = []
-    for prompt, tokens in zip(prompts, written[:, width:].tolist(), strict=True):
-        end = next((place for place, token in enumerate(tokens) if token in template.end_ids), None)
-        answers.append(Answer(prompt, template.decode(tokens[:end]), end is not None))
-    return answers
+    return [Answer(prompt, reply.text, reply.ended) for prompt, reply in both if reply.text.strip()]

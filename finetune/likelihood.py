@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from finetune.batches import pad
 from finetune.model import IGNORED, Encoded, Loaded
+from finetune.objectives import divergence_from_base, likely_tokens
 
 Prompt = tuple[tuple[str, str], ...]  # (role, content) messages
 _LOGITS = 2**26  # most logits of one pass: 256 MiB in float32
-_TOP = 64  # that many of a distribution's likeliest tokens are kept, the rest as one
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Score:
 class Distribution:
     """What a model says at each token of a text: log-probabilities of its likeliest tokens, and their ids.
 
-    Both (tokens, 64), or (tokens, vocabulary) where that is smaller.
+    Both as `objectives.likely_tokens` gives them.
     """
 
     log_probabilities: Tensor
@@ -52,23 +53,23 @@ def distributions(loaded: Loaded, said: Sequence[Said]) -> list[Distribution]:
     """Keep what a model says at each token of each reply. Raises TemplateRefuses."""
     found = {}
     for place, logits, _ in _visited(loaded, said):
-        top = torch.log_softmax(logits, -1).topk(min(_TOP, logits.shape[-1]))
-        found[place] = Distribution(top.values.cpu(), top.indices.cpu())
+        ids, chances = likely_tokens(logits)
+        found[place] = Distribution(chances.cpu(), ids.cpu())
     return [found[place] for place in range(len(said))]
 
 
 def scores_and_divergences(
     loaded: Loaded, said: Sequence[Said], base: Sequence[Distribution]
 ) -> tuple[list[Score], list[float]]:
-    """Score replies; return also each one's mean KL(base || version) over its tokens, in nats.
+    """Score replies; return also each one's mean `divergence_from_base` over its tokens, in nats.
 
-    KL = sum_v p_base(v) (log p_base(v) - log p(v)) (Kullback and Leibler, "On information and sufficiency", 1951),
-    with all but the base's likeliest tokens taken as one, which never makes it larger. Raises TemplateRefuses.
+    Raises TemplateRefuses.
     """
     scored, moved = {}, {}
     for place, logits, labels in _visited(loaded, said):
         scored[place] = _score(logits, labels, said[place].ends)
-        moved[place] = _divergence(torch.log_softmax(logits, -1), base[place])
+        likely = base[place].ids.to(logits.device), base[place].log_probabilities.to(logits.device)
+        moved[place] = float(divergence_from_base(logits, *likely).mean())
     places = range(len(said))
     return [scored[place] for place in places], [moved[place] for place in places]
 
@@ -76,18 +77,6 @@ def scores_and_divergences(
 def _score(logits: Tensor, labels: Tensor, ends: bool) -> Score:
     losses = torch.nn.functional.cross_entropy(logits, labels, reduction="none")
     return Score(float(losses.mean()) if len(losses) else 0.0, len(losses), float(losses[-1]) if ends else None)
-
-
-def _divergence(ours: Tensor, base: Distribution) -> float:
-    theirs = base.log_probabilities.to(ours.device)
-    at = ours.gather(-1, base.ids.to(ours.device))
-    kept = (theirs.exp() * (theirs - at)).sum(-1)
-    rest, our_rest = _rest(theirs), _rest(at)
-    return float((kept + rest * (rest.log() - our_rest.log())).mean())
-
-
-def _rest(log_probabilities: Tensor) -> Tensor:
-    return (1 - log_probabilities.exp().sum(-1)).clamp_min(1e-8)
 
 
 def _visited(loaded: Loaded, said: Sequence[Said]) -> Iterator[tuple[int, Tensor, Tensor]]:
@@ -112,16 +101,13 @@ def _batches(rows: Sequence[Encoded], most: int) -> Iterator[list[int]]:
 
 
 def _logits(loaded: Loaded, rows: Sequence[Encoded]) -> Iterator[tuple[Tensor, Tensor]]:
-    width, filler = max(len(row.ids) for row in rows), min(loaded.template.end_ids)
-    gaps = [width - len(row.ids) for row in rows]
-    ids = torch.tensor([row.ids + [filler] * gap for row, gap in zip(rows, gaps, strict=True)])
-    mask = torch.tensor([[1] * (width - gap) + [0] * gap for gap in gaps])
-    labels = torch.tensor([row.labels + [IGNORED] * gap for row, gap in zip(rows, gaps, strict=True)])[:, 1:]
+    batch = pad(rows, min(loaded.template.end_ids))
+    labels = batch["labels"][:, 1:]
     columns = (labels != IGNORED).any(0).nonzero()[:, 0]
     with torch.inference_mode():
         logits = loaded.model(
-            input_ids=ids.to(loaded.device),
-            attention_mask=mask.to(loaded.device),
+            input_ids=batch["input_ids"].to(loaded.device),
+            attention_mask=batch["attention_mask"].to(loaded.device),
             logits_to_keep=columns.to(loaded.device),
         ).logits
     for row, wanted in zip(logits, labels[:, columns], strict=True):

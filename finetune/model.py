@@ -97,6 +97,11 @@ class ChatTemplate:
             return self._marks.ids(self._marks.enclosed(said)[0][1])
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"]) if text else []
 
+    def until_end(self, ids: Sequence[int]) -> tuple[list[int], bool]:
+        """Return what was written before the end of turn, and whether there is one."""
+        said = list(itertools.takewhile(lambda token: token not in self.end_ids, ids))
+        return said, len(said) < len(ids)
+
     def decode(self, ids: Sequence[int]) -> str:
         """Turn a reply's token ids into its text."""
         return str(self.tokenizer.decode(ids, skip_special_tokens=True, clean_up_tokenization_spaces=False))

@@ -176,9 +176,8 @@ def _reply(loaded: Loaded, prompt: str, manner: Manner) -> dict[str, Any]:
         out = loaded.model.generate(
             row, attention_mask=torch.ones_like(row), max_new_tokens=room, pad_token_id=filler, **how
         )
-    written = out[0, len(ids) :].tolist()
-    end = next((place for place, token in enumerate(written) if token in template.end_ids), None)
-    return {"text": template.decode(written[:end]), "ended": end is not None}
+    said, ended = template.until_end(out[0, len(ids) :].tolist())
+    return {"text": template.decode(said), "ended": ended}
 
 
 def lines_of(found: dict[str, Any]) -> list[str]:

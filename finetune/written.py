@@ -69,5 +69,5 @@ def _written(loaded: Loaded, rows: Sequence[Sequence[int]], most: int) -> Iterat
     with torch.inference_mode():
         out = loaded.model.generate(ids, attention_mask=mask, max_new_tokens=most, do_sample=False, pad_token_id=filler)
     for tokens in out[:, width:].tolist():
-        end = next((place for place, token in enumerate(tokens) if token in template.end_ids), None)
-        yield Written(template.decode(tokens[:end]), tuple(tokens[:end]), end is not None)
+        said, ended = template.until_end(tokens)
+        yield Written(template.decode(said), tuple(said), ended)
