@@ -8,7 +8,7 @@ import gradio as gr
 
 from chatui.asked import sentence
 from chatui.handlers import Handlers
-from chatui.look import web_file
+from chatui.look import script
 from chatui.words import words
 
 # Single dollars are prices more often than formulas.
@@ -63,7 +63,7 @@ def side(handlers: Handlers) -> Side:
         conversations = gr.HTML(
             value=None,
             html_template="",
-            js_on_load=web_file("list.js"),
+            js_on_load=script("list.js"),
             server_functions=[plain(handlers.export)],
             elem_id="rp-list",
             apply_default_css=False,
@@ -79,7 +79,7 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
     with gr.HTML(
         value=None,
         html_template="@children",
-        js_on_load=web_file("chat.js"),
+        js_on_load=script("chat.js"),
         server_functions=[plain(handlers.raw), plain(handlers.facts)],
         elem_id="rp-bridge",
         apply_default_css=False,
@@ -101,12 +101,12 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
     with gr.Column(elem_id="rp-compose"):
         gr.HTML('<p id="rp-speaks"></p><p id="rp-limits"></p>', elem_id="rp-limits-box", apply_default_css=False)
         gr.HTML(
-            value=None, html_template="", js_on_load=web_file("files.js"), elem_id="rp-files", apply_default_css=False
+            value=None, html_template="", js_on_load=script("files.js"), elem_id="rp-files", apply_default_css=False
         )
         gr.HTML(
             value=None,
             html_template="",
-            js_on_load=web_file("compare.js"),
+            js_on_load=script("compare.js"),
             elem_id="rp-compare",
             apply_default_css=False,
         )

@@ -6,7 +6,7 @@ import gradio as gr
 
 from chatui.chat_tab import AT_ONCE, QUIET, plain
 from chatui.learning_handlers import PLOTS, LearningHandlers
-from chatui.look import web_file
+from chatui.look import script
 
 
 @dataclass
@@ -23,7 +23,7 @@ class LearningTab:
 def build(handlers: LearningHandlers) -> LearningTab:
     """Build the view; its parts are drawn in the browser, around their plots."""
     with gr.Column(elem_id="rp-learn"):
-        gr.HTML(value=None, html_template="", js_on_load=_script("learn.js"), apply_default_css=False)
+        gr.HTML(value=None, html_template="", js_on_load=script("learn.js"), apply_default_css=False)
         with _part("survey.js", "rp-survey", handlers.numbers, handlers.record) as survey:
             plots = [_plot(f"rp-plot-{n}") for n in range(PLOTS)]
         with _part("runs.js", "rp-runs", handlers.run_told, handlers.retrain, handlers.cancel) as runs:
@@ -40,11 +40,11 @@ def wire(tab: LearningTab, handlers: LearningHandlers) -> None:
     tab.runs.curve(handlers.curve, None, tab.curve, **AT_ONCE)
 
 
-def _part(script: str, name: str, *functions: object) -> gr.HTML:
+def _part(file: str, name: str, *functions: object) -> gr.HTML:
     return gr.HTML(
         value=None,
         html_template="@children",
-        js_on_load=_script(script),
+        js_on_load=script("tools.js", file),
         server_functions=[plain(function) for function in functions],
         elem_id=name,
         apply_default_css=False,
@@ -53,7 +53,3 @@ def _part(script: str, name: str, *functions: object) -> gr.HTML:
 
 def _plot(name: str) -> gr.Plot:
     return gr.Plot(show_label=False, container=False, elem_id=name, elem_classes="rp-plot")
-
-
-def _script(name: str) -> str:
-    return web_file("tools.js") + web_file(name)

@@ -20,6 +20,11 @@ def web_file(name: str) -> str:
     return (_WEB / name).read_text(encoding="utf-8")
 
 
+def script(*names: str) -> str:
+    """Return scripts of one part of the page, in order, behind what all parts share."""
+    return "".join(map(web_file, ("base.js", *names)))
+
+
 def theme() -> gr.themes.Base:
     """Warm stone, one rust accent, system fonts: nothing is fetched."""
     return gr.themes.Base(
@@ -44,7 +49,7 @@ def theme() -> gr.themes.Base:
 def head(reasons: dict[str, list[str]]) -> str:
     """Return what goes into the document's head: words, reasons to choose from (`up`, `down`), switches, style."""
     every = json.dumps({name: words(name) for name in LANGUAGES}).replace("</", "<\\/")
-    script = web_file("head.html").replace("/*WORDS*/{}", every)
-    script = script.replace("/*REASONS*/{}", json.dumps(reasons).replace("</", "<\\/"))
+    text = web_file("head.html").replace("/*WORDS*/{}", every)
+    text = text.replace("/*REASONS*/{}", json.dumps(reasons).replace("</", "<\\/"))
     style = "".join(web_file(path.name) for path in [_WEB / "style.css", *sorted(_WEB.glob("*-*.css"))])
-    return f"{script}<style>{style}</style>"
+    return f"{text}<style>{style}</style>"

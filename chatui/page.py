@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry
 from chatui import chat_tab, health, learning_tab, metrics, origins, persona_panel, privacy, review_tab
 from chatui.api import Api
 from chatui.handlers import Handlers
-from chatui.look import head, theme, web_file
+from chatui.look import head, script, theme, web_file
 from chatui.persona_handlers import PersonaHandlers
 from chatui.review_handlers import ReviewHandlers
 from chatui.settings import ChatSettings
@@ -33,7 +33,7 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
                 pill = gr.HTML(
                     value=None,
                     html_template="",
-                    js_on_load=web_file("pill.js"),
+                    js_on_load=script("pill.js"),
                     elem_id="rp-pill",
                     apply_default_css=False,
                 )

@@ -3,7 +3,7 @@
 import gradio as gr
 
 from chatui.chat_tab import AT_ONCE, ChatTab, plain
-from chatui.look import web_file
+from chatui.look import script
 from chatui.persona_handlers import PersonaHandlers
 
 
@@ -12,7 +12,7 @@ def build(handlers: PersonaHandlers) -> gr.HTML:
     return gr.HTML(
         value=None,
         html_template="",
-        js_on_load=web_file("tools.js") + web_file("persona.js"),
+        js_on_load=script("tools.js", "persona.js"),
         server_functions=[plain(handlers.personas)],
         elem_id="rp-persona",
         apply_default_css=False,

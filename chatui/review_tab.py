@@ -3,14 +3,14 @@
 import gradio as gr
 
 from chatui.chat_tab import AT_ONCE
-from chatui.look import web_file
+from chatui.look import script
 from chatui.review_handlers import ReviewHandlers
 
 
 def build() -> gr.HTML:
     """Build the view; it is drawn in the browser from what `ReviewHandlers` gives."""
     return gr.HTML(
-        value=None, html_template="", js_on_load=web_file("review.js"), elem_id="rp-review", apply_default_css=False
+        value=None, html_template="", js_on_load=script("review.js"), elem_id="rp-review", apply_default_css=False
     )
 
 

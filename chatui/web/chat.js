@@ -23,19 +23,6 @@ const ownBar = (row) => row.querySelector(':scope > .flex-wrap > .rp-fx');
 const bars = () => ownRows().map(ownBar).filter(Boolean);
 const barOf = (id) => bars().find((bar) => bar.dataset.id === id);
 
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-// A reason of ours has words in every language; one from the settings is its own.
-function reasonText(reason) {
-  const key = 'reason_' + reason, text = rpWord(key);
-  return text === key ? reason : text;
-}
-
 // ---- the bar under a message
 
 function button(name, pressed) {
@@ -87,7 +74,7 @@ function learned(m) {
 
 function notes(m) {
   const found = [];
-  if (m.compared) found.push(rpWord('compared_' + m.compared.fared, { version: versionName(m.compared.with) }));
+  if (m.compared) found.push(rpWord('compared_' + m.compared.fared, { version: versionText(m.compared.with) }));
   if (m.left_out) found.push(rpWord('left_out', { n: m.left_out }));
   if (m.wordless) found.push(rpWord('wordless'));
   if (m.status === 'error') found.push(m.error || rpWord('status_error'));
@@ -95,10 +82,9 @@ function notes(m) {
   return [...(m.correction === null ? learned(m) : []), ...found.map((text) => make('span', 'rp-note' + (m.status === 'error' ? ' bad' : ''), text))];
 }
 
-const versionName = (n) => n === null ? rpWord('imported') : n === 0 ? rpWord('base') : rpWord('version', { n });
 
 function badge(m) {
-  return m.version === null ? [] : [make('span', 'rp-badge', versionName(m.version))];
+  return m.version === null ? [] : [make('span', 'rp-badge', versionText(m.version))];
 }
 
 function inLine(m) {
@@ -280,7 +266,7 @@ async function openFacts(bar, m) {
   leaveCard();
   const list = make('dl', 'rp-facts');
   const add = (name, text) => list.append(make('dt', '', rpWord('fact_' + name)), make('dd', '', text));
-  add('version', m.version === 0 ? rpWord('base') : rpWord('version', { n: m.version }));
+  add('version', versionText(m.version));
   add('tokens', rpWord('fact_tokens_value', { prompt: known.prompt_tokens, reply: known.completion_tokens }));
   if (known.first_token_s != null) add('first_token', rpWord('seconds', { n: known.first_token_s.toFixed(2) }));
   if (known.tokens_per_s != null) add('speed', rpWord('per_second', { n: known.tokens_per_s.toFixed(1) }));
@@ -494,11 +480,6 @@ function showKeys() {
 }
 keyList.addEventListener('click', () => keyList.close());
 window.rpKeys = showKeys;
-
-function isTyping() {
-  const at = document.activeElement;
-  return /^(INPUT|TEXTAREA|SELECT)$/.test(at?.tagName) || at?.isContentEditable;
-}
 
 document.addEventListener('keydown', (event) => {
   const control = event.ctrlKey || event.metaKey, key = event.key;

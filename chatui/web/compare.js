@@ -1,6 +1,5 @@
 // Whether what is sent next gets two replies, side by side; stays on until it is switched off.
-const toggle = document.createElement('button');
-toggle.className = 'rp-two';
+const toggle = make('button', 'rp-two');
 toggle.title = rpWord('compare');
 toggle.setAttribute('aria-label', rpWord('compare'));
 toggle.setAttribute('aria-pressed', 'false');

@@ -1,22 +1,17 @@
 // Text files as context: dropped on the page, pasted or chosen, read in the browser, and sent as part of the message.
 const LARGEST = 100_000; // characters of all files of one message; the store keeps 200,000 of a message
 const files = [];
-const pick = document.createElement('input');
-Object.assign(pick, { type: 'file', multiple: true, hidden: true });
-const clip = document.createElement('button');
-clip.className = 'rp-clip';
+const pick = Object.assign(make('input'), { type: 'file', multiple: true, hidden: true });
+const clip = make('button', 'rp-clip');
 clip.title = rpWord('attach_file');
 clip.setAttribute('aria-label', rpWord('attach_file'));
 clip.innerHTML = rpIcon('<path d="m19 11.5-7.3 7.3a4.6 4.6 0 0 1-6.5-6.5l7.6-7.6a3.1 3.1 0 0 1 4.4 4.4l-7.5 7.5a1.5 1.5 0 0 1-2.2-2.2l6.9-6.8"/>');
-const chips = document.createElement('div');
-chips.className = 'rp-chosen';
+const chips = make('div', 'rp-chosen');
 element.append(pick, clip, chips);
 
 function chip(className, text, onRemove) {
-  const node = document.createElement('span');
-  node.className = className;
-  node.textContent = text;
-  const remove = Object.assign(document.createElement('button'), { textContent: '×', title: rpWord('remove') });
+  const node = make('span', className, text), remove = make('button', '', '×');
+  remove.title = rpWord('remove');
   remove.setAttribute('aria-label', rpWord('remove') + ' ' + text);
   remove.onclick = () => { onRemove?.(); node.remove(); };
   node.append(remove);

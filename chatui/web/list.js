@@ -1,10 +1,10 @@
 // The list of past conversations, drawn from props.value = {active, query, older, items: [{id, title, t, running,
 // title_marks, snippet, snippet_marks}], problem}; marks are [start, end] places; `problem` says why a title or a deletion was refused.
-const list = document.createElement('div');
-list.className = 'rp-list';
+const list = make('div', 'rp-list');
 list.setAttribute('role', 'listbox');
 element.appendChild(list);
-const older = Object.assign(document.createElement('button'), { className: 'rp-older', textContent: rpWord('older'), hidden: true });
+const older = make('button', 'rp-older', rpWord('older'));
+older.hidden = true;
 older.onclick = () => trigger('older', {});
 element.appendChild(older);
 
@@ -19,18 +19,11 @@ function group(seconds) {
   return then.toLocaleDateString(rpSpoken, { month: 'long', year: 'numeric' });
 }
 
-function line(className, text) {
-  const node = document.createElement('div');
-  node.className = className;
-  node.textContent = text;
-  return node;
-}
-
 function marked(className, text, marks) {
-  const node = line(className, '');
+  const node = make('div', className);
   let at = 0;
   for (const [start, end] of marks) {
-    node.append(text.slice(at, start), Object.assign(document.createElement('mark'), { textContent: text.slice(start, end) }));
+    node.append(text.slice(at, start), make('mark', '', text.slice(start, end)));
     at = end;
   }
   node.append(text.slice(at));
@@ -38,10 +31,11 @@ function marked(className, text, marks) {
 }
 
 function entry(item, active) {
-  const node = line('rp-entry' + (item.id === active ? ' on' : ''), '');
+  const node = make('div', 'rp-entry' + (item.id === active ? ' on' : ''));
   node.append(marked('rp-entry-title', item.title || rpWord('new_chat'), item.title_marks));
   if (item.snippet) node.append(marked('rp-snippet', item.snippet, item.snippet_marks));
-  const more = Object.assign(document.createElement('button'), { className: 'rp-entry-more', textContent: '⋯', title: rpWord('more') });
+  const more = make('button', 'rp-entry-more', '⋯');
+  more.title = rpWord('more');
   more.setAttribute('aria-label', rpWord('more'));
   node.append(more);
   node.dataset.id = item.id;
@@ -49,7 +43,7 @@ function entry(item, active) {
   node.title = item.title;
   node.setAttribute('role', 'option');
   node.setAttribute('aria-selected', item.id === active);
-  if (item.running) node.append(Object.assign(document.createElement('i'), { className: 'rp-dot' }));
+  if (item.running) node.append(make('i', 'rp-dot'));
   return node;
 }
 
@@ -59,10 +53,10 @@ function fill() {
   const rows = document.createDocumentFragment();
   let last = null;
   for (const item of value.items) {
-    if (!value.query && group(item.t) !== last) rows.append(line('rp-group', last = group(item.t)));
+    if (!value.query && group(item.t) !== last) rows.append(make('div', 'rp-group', last = group(item.t)));
     rows.append(entry(item, value.active));
   }
-  if (!value.items.length) rows.append(line('rp-none', rpWord(value.query ? 'nothing_found' : 'none')));
+  if (!value.items.length) rows.append(make('div', 'rp-none', rpWord(value.query ? 'nothing_found' : 'none')));
   list.replaceChildren(rows);
   older.hidden = !value.older;
 }
@@ -108,14 +102,13 @@ list.addEventListener('keydown', (event) => {
 
 // ---- the menu of one conversation
 
-const menu = document.createElement('div');
-menu.className = 'rp-menu';
+const menu = make('div', 'rp-menu');
 menu.hidden = true;
 document.body.append(menu);
 const ACTIONS = {
   rename: (node) => rename(node),
-  export_md: (node) => save(node, 'md'),
-  export_json: (node) => save(node, 'json'),
+  export_md: (node) => exported(node, 'md'),
+  export_json: (node) => exported(node, 'json'),
   remove: (node) => remove(node),
 };
 
@@ -125,7 +118,7 @@ const drawn = (id) => [...list.querySelectorAll('.rp-entry')].find((one) => one.
 function openMenu(node) {
   const place = node.querySelector('.rp-entry-more').getBoundingClientRect();
   menu.replaceChildren(...Object.entries(ACTIONS).map(([name, act]) => {
-    const choice = Object.assign(document.createElement('button'), { textContent: rpWord(name), className: name });
+    const choice = make('button', name, rpWord(name));
     choice.onclick = () => { menu.hidden = true; act(drawn(node.dataset.id) ?? node); };
     return choice;
   }));
@@ -139,7 +132,7 @@ document.addEventListener('keydown', (event) => { if (event.key === 'Escape') me
 
 function rename(node, text) {
   const title = node.querySelector('.rp-entry-title'), before = title.textContent;
-  const box = Object.assign(document.createElement('input'), { value: text ?? before, maxLength: 120 });
+  const box = Object.assign(make('input'), { value: text ?? before, maxLength: 120 });
   title.replaceChildren(box);
   box.focus();
   box.select();
@@ -161,19 +154,13 @@ function rename(node, text) {
   box.addEventListener('blur', () => end(true));
 }
 
-async function save(node, kind) {
+async function exported(node, kind) {
   const file = await rpAsk(server.export([node.dataset.id, kind]));
-  if (!file) return;
-  const link = document.createElement('a');
-  link.href = URL.createObjectURL(new Blob([file.text], { type: kind === 'md' ? 'text/markdown' : 'application/json' }));
-  link.download = file.name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 5000);
+  if (file) save(file, kind === 'md' ? 'text/markdown' : 'application/json');
 }
 
 // Deleting asks nothing and can be undone for a while, here; later by `undelete` of the API.
-const undo = document.createElement('div');
-undo.className = 'rp-undo';
+const undo = make('div', 'rp-undo');
 undo.hidden = true;
 document.body.append(undo);
 let lapses = null;
@@ -182,10 +169,10 @@ function remove(node) {
   const id = node.dataset.id, title = node.querySelector('.rp-entry-title').textContent;
   node.remove();
   trigger('remove', { id });
-  const back = Object.assign(document.createElement('button'), { textContent: rpWord('undo') });
+  const back = make('button', '', rpWord('undo'));
   back.onclick = () => { undo.hidden = true; trigger('bring_back', { id }); };
-  const said = line('rp-undo-said', ''), [before, after] = rpWord('removed', { title: '\n' }).split('\n');
-  said.append(line('', before + title), line('', after)); // a long title is cut, what was done to it is not
+  const said = make('div', 'rp-undo-said'), [before, after] = rpWord('removed', { title: '\n' }).split('\n');
+  said.append(make('div', '', before + title), make('div', '', after)); // a long title is cut, what was done to it is not
   undo.replaceChildren(said, back);
   undo.hidden = false;
   clearTimeout(lapses);

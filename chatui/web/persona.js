@@ -1,7 +1,6 @@
 // Who replies, and how: a button that names the conversation's persona, and a panel to choose another, to make one's
 // own, and to set the sampling. chat.js hands over what the conversation was opened with.
-const button = document.createElement('button');
-button.className = 'rp-persona';
+const button = make('button', 'rp-persona');
 button.setAttribute('aria-haspopup', 'dialog');
 element.appendChild(button);
 const panel = make('div', 'rp-panel');

@@ -1,8 +1,7 @@
 // Which model replies, and in which version: props.value = {phase, message, model, versions, notice, speaks};
 // `speaks` tells, by the page's languages, whether the model was taught each. Where something is wrong the pill is a
 // button that says it: a phone has no room for the sentence, and no pointer to wait for a title.
-const pill = document.createElement('button');
-pill.className = 'rp-pill';
+const pill = make('button', 'rp-pill');
 pill.onclick = (event) => { event.stopPropagation(); rpTell(pill.title); };
 element.appendChild(pill);
 
@@ -12,16 +11,13 @@ function draw() {
   const hint = document.querySelector('#rp-speaks');
   if (hint) hint.textContent = value.speaks[rpSpoken] === false ? rpWord('not_spoken', { model: value.model }) : '';
   pill.dataset.phase = value.notice ? 'failed' : value.phase;
-  const name = document.createElement('b');
-  name.textContent = value.model;
-  const rest = document.createElement('span');
-  const versions = value.versions.map((n) => n === 0 ? rpWord('base') : rpWord('version', { n })).join(', ');
-  rest.textContent = value.phase === 'ready' ? versions : rpWord(value.phase === 'failed' ? 'failed' : 'loading');
+  const versions = value.versions.map(versionText).join(', ');
+  const says = value.phase === 'ready' ? versions : rpWord(value.phase === 'failed' ? 'failed' : 'loading');
   pill.title = value.notice || value.message;
   pill.disabled = !pill.title || (value.phase === 'ready' && !value.notice);
-  pill.replaceChildren(name, rest);
+  pill.replaceChildren(make('b', '', value.model), make('span', '', says));
   if (value.notice || (value.message && value.phase !== 'ready')) {
-    pill.append(Object.assign(document.createElement('em'), { textContent: value.notice || value.message }));
+    pill.append(make('em', '', value.notice || value.message));
   }
 }
 watch('value', draw);

@@ -17,14 +17,6 @@ let latest = 0, shown = props.value; // the newest question's number, and what w
 let unfolded = ''; // the reply whose talk before it is open
 let editing = false, busyUntil = 0; // should an answer not come: after 3 s keys work again
 
-function make(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
-const reasonText = (reason) => { const key = 'reason_' + reason, text = rpWord(key); return text === key ? reason : text; };
 const items = () => (shown?.items ?? []).filter((item) => !look.skipped.includes(item.message_id));
 function ask(name, data, undo) {
   asking = undo ? { undo } : null;
@@ -109,7 +101,7 @@ function day(name) {
 
 function filters(value) {
   const row = make('div', 'rp-filters'), all = value.choices;
-  row.append(choice('version', all.versions, (n) => n === 0 ? rpWord('base') : rpWord('version', { n })),
+  row.append(choice('version', all.versions, versionText),
     choice('rater', all.raters, (name) => name), choice('reason', all.reasons, reasonText), day('since'), day('until'));
   return row;
 }
@@ -186,7 +178,7 @@ function editor(item) {
 function card(item) {
   const node = make('article', 'rp-item'), about = make('div', 'rp-about');
   about.append(make('span', '', new Date(item.created_at).toLocaleString(rpSpoken, { dateStyle: 'medium', timeStyle: 'short' })));
-  if (item.version !== null) about.append(make('span', '', item.version === 0 ? rpWord('base') : rpWord('version', { n: item.version })));
+  if (item.version !== null) about.append(make('span', '', versionText(item.version)));
   for (const signal of item.signals) about.append(make('span', 'rp-tag', rpWord('signal_' + signal)));
   if (item.why) node.append(make('div', 'rp-why-asked', rpWord('why_' + item.why)));
   node.append(about, ...before(item), spoken('rp-asked', item.question), spoken('rp-answer', item.content));
@@ -252,8 +244,7 @@ function draw() {
 }
 
 document.addEventListener('keydown', (event) => {
-  const typing = /^(INPUT|TEXTAREA|SELECT)$/.test(document.activeElement?.tagName);
-  if (document.body.dataset.view !== 'review' || typing || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (document.body.dataset.view !== 'review' || isTyping() || event.ctrlKey || event.metaKey || event.altKey) return;
   if (actions()[event.key]) { event.preventDefault(); act(event.key); }
 });
 

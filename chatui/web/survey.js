@@ -86,7 +86,7 @@ function draw() {
   ...(none ? [make('p', 'rp-quiet rp-none-yet', rpWord('no_thumbs_here'))] : []));
   below.replaceChildren(
     make('h2', '', rpWord('corrected_most')), make('p', 'rp-quiet', rpWord('corrected_about')),
-    make('div', 'rp-two', undefined, [bars(rpWord('by_persona'), value.corrected_personas), bars(rpWord('by_version'), value.corrected_versions)]),
+    make('div', 'rp-pair', undefined, [bars(rpWord('by_persona'), value.corrected_personas), bars(rpWord('by_version'), value.corrected_versions)]),
     ...(value.openings.length ? [openings(value)] : []),
     make('h2', '', rpWord('export')), exports(),
     make('p', 'rp-quiet rp-at', rpWord('counted_at', { at: when(value.at) })));

@@ -1,11 +1,4 @@
-// What the parts of the Learning view and the panel of personas share; stands before each of their scripts.
-function make(tag, className, text, children = []) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  node.append(...children);
-  return node;
-}
+// What the parts of the Learning view and the panel of personas share beside base.js; stands before each of their scripts.
 
 // A choice that changes what everybody is served, or has no undo, asks twice; the question lapses after a while.
 const asked = new Map(); // what was asked for -> until when, so that a redraw keeps the question open
@@ -46,14 +39,6 @@ function when(text) {
 function lasting(seconds) {
   if (seconds < 90) return rpWord('n_seconds', { n: Math.round(seconds) });
   return seconds < 5400 ? rpWord('n_minutes', { n: Math.round(seconds / 60) }) : rpWord('n_hours', { n: (seconds / 3600).toFixed(1) });
-}
-
-function save(file) {
-  const link = make('a');
-  link.href = URL.createObjectURL(new Blob([file.text], { type: 'text/plain;charset=utf-8' }));
-  link.download = file.name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
 // What stands above and below a part's plots; these are hidden while there is nothing to draw.

@@ -1,13 +1,13 @@
 import re
+from pathlib import Path
 
 import pytest
 
 from chatui.look import web_file
 from chatui.words import LANGUAGES, language_of, words
 
-NAMES = (
-    "chat.js", "list.js", "learn.js", "tools.js", "survey.js", "runs.js", "versions.js", "pill.js", "head.html",
-)  # fmt: skip
+ROOT = Path(__file__).parents[2]
+NAMES = ("head.html", *(path.name for path in (ROOT / "chatui/web").glob("*.js")))
 SCRIPTS = "".join(web_file(name) for name in NAMES)
 
 
