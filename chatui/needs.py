@@ -7,7 +7,8 @@ from typing import Any, Protocol
 class Template(Protocol):
     """How messages become tokens and tokens become text; `finetune.model.ChatTemplate` is the one there is."""
 
-    context: int
+    context: int  # tokens that are read here
+    longest: int  # tokens that a server elsewhere may read
     end_ids: frozenset[int]
 
     def prompt(self, messages: Sequence[tuple[str, str]]) -> list[int]:

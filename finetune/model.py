@@ -67,7 +67,9 @@ class ChatTemplate:
         if not tokenizer.chat_template:
             raise LoadError(_NO_TEMPLATE)
         self.tokenizer, self._marks, self._today = tokenizer, Marks(tokenizer), today
-        self.context = int(model.config.get_text_config().max_position_embeddings)
+        config = model.config.get_text_config()
+        self.context = _turned_alike(config)  # tokens that are read here
+        self.longest = int(config.max_position_embeddings)  # those that a server elsewhere may read
         self.end_ids = self._end_ids(model)
         self.end_of_turn = self._end_of_turn()
 
@@ -146,6 +148,18 @@ class ChatTemplate:
             return min(self.end_ids)
         tail = self.tokenizer(rendered.rpartition(mark)[2], add_special_tokens=False)["input_ids"]
         return next((token for token in tail if token in self.end_ids), min(self.end_ids))
+
+
+def _turned_alike(config: Any) -> int:
+    """Return how many tokens the model reads alike, whatever else is read in the same step.
+
+    With longrope one token beyond the original length has all tokens of its step turned by other factors: its
+    neighbours', too, and not those that were read and kept before.
+    """
+    ropes = getattr(config, "rope_parameters", None) or {}
+    of_layers = [ropes, *(rope for rope in ropes.values() if isinstance(rope, dict))]
+    original = [r["original_max_position_embeddings"] for r in of_layers if r.get("rope_type") == "longrope"]
+    return int(min([config.max_position_embeddings, *original]))
 
 
 def _joined(messages: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -40,7 +40,7 @@ class Lane(Protocol):
         """Take a reply on; False while there is no memory for it, unless it may go `beyond` what is allowed."""
 
     def needs(self, row: Row) -> int:
-        """Bytes that have to be free at the most to take a reply on."""
+        """Bytes that have to be free at the least to take a reply on."""
 
     def step(self) -> None:
         """Compute a step for every reply; those that ended are gone then."""
@@ -124,21 +124,20 @@ class BatchLane:
         return True
 
     def needs(self, row: Row) -> int:
-        """Bytes of a slab that a reply fits into."""
-        capacity, shape = seat_for(row.tokens), self.network.shape
-        return seats_of(capacity, shape.device) * capacity * shape.bytes_per_token
+        """Bytes of a seat that a reply fits into."""
+        return seat_for(row.tokens) * self.network.shape.bytes_per_token
 
     def _shelf_for(self, row: Row, beyond: bool) -> Shelf | None:
         capacity = seat_for(row.tokens)
         free = [s for s in self._shelves if s.slab.capacity == capacity and len(s.rows) < s.slab.seats]
         if free:
             return max(free, key=lambda shelf: len(shelf.rows))
-        if self._room(self.needs(row)):
-            self._shelves.append(Shelf(Slab(self.network.shape, capacity)))
-        elif beyond:
-            self._shelves.append(Shelf(Slab(self.network.shape, capacity, seats=1), beyond=True))
-        else:
+        seats = seats_of(capacity, self.network.shape.device)
+        while seats and not self._room(seats * self.needs(row)):
+            seats //= 2  # a reply needs one; more are there for those that come beside it
+        if not seats and not beyond:
             return None
+        self._shelves.append(Shelf(Slab(self.network.shape, capacity, seats or 1), beyond=not seats))
         return self._shelves[-1]
 
     @torch.inference_mode()

@@ -146,7 +146,7 @@ class RemoteEngine:
         """
         template = self._template
         contexts = [server.context for server in self._servers if server.context]
-        context = min([*contexts, *([template.context] if template else [])], default=None)
+        context = min([*contexts, *([template.longest] if template else [])], default=None)
         if template is None or context is None:
             most = min(max_new_tokens, context // 2) if context else max_new_tokens
             return list(range(len(messages))), 0, most

@@ -1,5 +1,6 @@
 """Which messages are given to a model that cannot read all of them."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Sequence
 
 from chatui.engine.protocol import EngineError
@@ -38,17 +39,37 @@ def too_long_to_go_on(context: int | None) -> str:
 
 
 def fit(messages: Messages, count: Callable[[Messages], int], room: int) -> tuple[list[int], int]:
-    """Leave out the oldest messages until the rest counts at most `room` tokens, or only one is left.
+    """Leave out the oldest turns until the rest counts at most `room` tokens, or only the last message is left.
 
-    Returns the places kept and what they count.
+    A system message in front stays, and what is left does not begin with a reply. Returns the places kept and what
+    they count.
     """
-    kept = list(range(len(messages)))
-    while True:
-        tokens = count([messages[place] for place in kept])
-        fewer = without_oldest(messages, kept)
-        if tokens <= room or fewer is None:
-            return kept, tokens
-        kept = fewer
+    everything = list(range(len(messages)))
+    tokens = count(messages)
+    if tokens <= room or len(messages) < 2:
+        return everything, tokens
+    fixed = everything[:1] if messages[0][0] == "system" else []
+    last = len(messages) - 1
+    starts = [place for place in everything[len(fixed) :] if place == last or messages[place][0] != "assistant"]
+
+    def kept_from(turn: int) -> list[int]:
+        return fixed + everything[starts[turn] :]
+
+    def fits(turn: int) -> bool:
+        return count([messages[place] for place in kept_from(turn)]) <= room
+
+    first = bisect_left(range(len(starts) - 1), True, key=fits)
+    kept = kept_from(_lasting(first, len(starts)))
+    return kept, count([messages[place] for place in kept])
+
+
+def _lasting(first: int, turns: int) -> int:
+    """Choose where to begin, at most a quarter of the turns beyond the `first` that fits, so that it lasts.
+
+    What begins elsewhere than the turn before has to be read again from its beginning. So it is the turn that most
+    powers of two divide: it stays while `first` moves on, until it fits no more or a rounder one comes into reach.
+    """
+    return max(range(first, first + (turns - first) // 4 + 1), key=lambda turn: turn & -turn)
 
 
 def without_oldest(messages: Messages, kept: Sequence[int]) -> list[int] | None:

@@ -45,6 +45,22 @@ def test_what_the_template_refuses_is_one_sentence(loaded) -> None:
         loaded.template.prompt([("assistant", "hi"), ("user", "hello")])
 
 
+ROPES = {
+    "none": ({}, 256),
+    "longrope": ({"short_factor": [1.0] * 4, "long_factor": [4.0] * 4, "original_max_position_embeddings": 64}, 64),
+    "dynamic": ({"factor": 4.0}, 256),
+    "yarn": ({"factor": 4.0, "original_max_position_embeddings": 64}, 256),
+}
+
+
+@pytest.mark.parametrize("kind", list(ROPES))
+def test_a_model_is_read_up_to_where_it_turns_every_token_anew(kind: str, tmp_path: Path) -> None:
+    settings, context = ROPES[kind]
+    more = {"rope_parameters": {"rope_type": kind, "rope_theta": 10000.0, **settings}} if settings else {}
+    template = load_template(make_tiny(tmp_path, **more))
+    assert (template.context, template.longest) == (context, 256)
+
+
 def test_a_folder_without_a_model_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(LoadError, match="cannot be loaded") as caught:
         load_base(tmp_path)

@@ -146,6 +146,28 @@ def tight(models: dict[int, Path], monkeypatch: pytest.MonkeyPatch) -> LocalEngi
     engine.close()
 
 
+@pytest.mark.parametrize("seats", [1, 2, 5])
+def test_where_no_whole_slab_fits_replies_have_the_seats_that_do(tiny: Path, seats: int) -> None:
+    engine = engine_of({0: tiny}, max_streams=8)
+    engine.serve({0: 1.0})
+    lane, alone = engine._served[0].lane, written(engine)
+    engine._loop.call(lambda: all(iter(lane.spare, False)))
+    engine._loop.memory = seats * SLAB // 8
+    go_on, step = threading.Event(), lane.step
+    lane.step = lambda: step() if go_on.is_set() else None
+    begun, texts = [engine.begin(HELLO, GREEDY) for _ in range(8)], []
+    readers = [threading.Thread(target=lambda g=one: texts.append(["", *g][-1]), daemon=True) for one in begun]
+    for reader in readers:
+        reader.start()
+    wait_for(lambda: len(lane.rows) == seats and max(one.waiting for one in begun) == 8 - seats)
+    assert lane.held == engine._loop.memory
+    go_on.set()
+    for reader in readers:
+        reader.join(30)
+    assert texts == [alone] * 8
+    engine.close()
+
+
 def held_up(engine: LocalEngine, number: int) -> Callable[[], None]:
     """Begin a reply of a version that is written on, and read to its end, only when what is returned is called."""
     lane, go_on = engine._served[number].lane, threading.Event()

@@ -11,6 +11,7 @@ from chatui.engine.decoder import Decoder
 from chatui.engine.exam import Exam
 from chatui.engine.fitting import fit
 from chatui.engine.kernels import Packed, Tuned, on_grid, pack_int4, pack_int8
+from chatui.engine.protocol import Sampling
 from chatui.engine.stock import Stock
 from finetune.model import load_version
 from tests.chatui.engine.models import GREEDY, HELLO, engine_of, loaded_from, written
@@ -143,6 +144,32 @@ def test_a_form_that_is_asked_for_is_taken(tiny_of) -> None:
     loaded = loaded_from(tiny_of("llama"))
     assert fit(loaded, "float32").form == "float32"
     assert fit(loaded, "bfloat16").form in ("bfloat16", "float32")
+
+
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0] * 4,
+    "long_factor": [1.0, 4.0, 8.0, 20.0],
+    "original_max_position_embeddings": 128,
+}
+
+
+@pytest.mark.parametrize(("kind", "way"), [("llama", Decoder), ("phi3", Stock)])
+def test_a_neighbour_at_the_end_of_its_context_does_not_turn_others_tokens_anew(
+    kind: str, way: type, tmp_path: Path
+) -> None:
+    """With longrope one token beyond the original length has all of its step turned by the long factors."""
+    more = {"original_max_position_embeddings": 128} if kind == "phi3" else {}
+    engine = engine_of({0: make_tiny(tmp_path, context=512, kind=kind, rope_parameters=LONGROPE, **more)})
+    engine.serve({0: 1.0})
+    alone, long = written(engine), [(role, "the quick brown fox " * 5) for role in ("user", "assistant") * 5]
+    longest = iter(engine.begin([*long, *HELLO], Sampling(0.0, max_new_tokens=1000)))
+    next(longest)
+    assert written(engine) == alone
+    assert type(engine._served[0].lane.network) is way
+    list(longest)
+    engine.close()
 
 
 def test_neighbours_of_all_lengths_leave_a_reply_as_it_is(tiny_of) -> None:

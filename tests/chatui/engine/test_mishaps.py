@@ -86,13 +86,13 @@ def standing(engine: LocalEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator[s
 def test_a_reply_that_can_never_fit_fails_at_once_and_costs_nobody_anything(wide: Path, monkeypatch) -> None:
     engine = engine_of({0: wide})
     engine.serve({0: 1.0})
-    engine._loop.memory = tokens_kept(engine, 6000)
+    engine._loop.memory = tokens_kept(engine, 4000)
     alone, lane = written(engine, LONG), engine._served[0].lane
     wait_for(lambda: lane._prefixes.bytes)
     kept = lane._prefixes.bytes
     with monkeypatch.context() as patch:
         steps = standing(engine, patch)
-        assert str(in_time(lambda: written(engine, [("user", "fox " * 1000)]))) == FULL
+        assert str(in_time(lambda: written(engine, [("user", "fox " * 2100)]))) == FULL
         assert lane._prefixes.bytes == kept
     assert list(steps)
     assert in_time(lambda: written(engine, LONG)) == alone
@@ -106,7 +106,7 @@ def test_who_waits_for_a_running_replys_memory_drops_nothing_before_it_helps(wid
     engine._loop.call(lambda: all(iter(lane.spare, False)))
     written(engine, LONG)
     wait_for(lambda: lane._prefixes.bytes)
-    engine._loop.memory, kept = tokens_kept(engine, 8192 + 1000), lane._prefixes.bytes
+    engine._loop.memory, kept = tokens_kept(engine, 2048 + 1000), lane._prefixes.bytes
     with monkeypatch.context() as patch:
         steps = standing(engine, patch)
         waits, texts = engine.begin(long, GREEDY), []
@@ -161,7 +161,7 @@ def test_a_check_is_answered_while_the_memory_is_full_of_running_replies(models:
 
 def test_a_check_fails_where_no_reply_could_ever_be_written(engine: LocalEngine) -> None:
     engine._loop.call(lambda: all(iter(engine._served[0].lane.spare, False)))
-    engine._loop.memory = tokens_kept(engine, 1000)
+    engine._loop.memory = tokens_kept(engine, 255)
     with pytest.raises(EngineError, match="no memory left"):
         engine.check()
 

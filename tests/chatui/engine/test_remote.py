@@ -196,6 +196,13 @@ def test_with_a_template_what_fits_is_known_before_anything_is_sent(make, tiny: 
         engine.begin([("user", "word " * 100)], SAMPLING)
 
 
+def test_a_server_is_given_what_it_reads_though_less_would_be_read_here(make, tiny: Path) -> None:
+    template = load_template(tiny)
+    template.context = 40
+    generation = make(StandIn(context=200), read_template=lambda: template).begin(LONG[:6], SAMPLING)
+    assert (generation.kept, generation.prompt_tokens > template.context) == (list(range(6)), True)
+
+
 @pytest.mark.parametrize("owner", ["vllm", "llamacpp"])
 def test_a_reply_is_never_asked_to_be_longer_than_half_of_what_the_server_reads(make, owner: str) -> None:
     stand_in = StandIn(context=60, owner=owner)
