@@ -8,7 +8,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from feedback.as_it_lies import as_it_lies, cannot_be_written
-from feedback.errors import BadInput, RapportError
+from feedback.errors import BadInput, Busy, RapportError
 
 _LOCK_WAIT_S = 30
 
@@ -69,6 +69,21 @@ class Database:
         """Give a session whose changes are all on disk when the block ends, or none of them."""
         with self._write.begin() as session:
             yield session
+
+    def rewrite(self) -> None:
+        """Leave in SQLite's file and log no byte of what was deleted; other databases see to that themselves.
+
+        VACUUM writes the file anew (https://www.sqlite.org/lang_vacuum.html), where `secure_delete` would pass by what
+        was freed before. Raises Busy while somebody reads, and sqlite3.Error.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with closing(self.engine.raw_connection()) as connection:  # outside a transaction
+            cursor = connection.cursor()
+            cursor.execute("VACUUM")
+            busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise Busy("somebody was reading all the while")
 
     def close(self) -> None:
         """Let go of every connection."""
