@@ -55,7 +55,7 @@ class Database:
                 f"The database {_without_password(url)!r} cannot be opened: {reason}; "
                 "check --data-dir and --database-url."
             ) from error
-        self._read = sessionmaker(self.engine, expire_on_commit=False)
+        self._read = sessionmaker(_of_one_state(self.engine), expire_on_commit=False)
         self._write = sessionmaker(self._writer, expire_on_commit=False)
 
     @contextmanager
@@ -110,6 +110,16 @@ class Database:
                 )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _of_one_state(engine: Engine) -> Engine:
+    """Have all that a session reads be of one moment, as SQLite does anyway; PostgreSQL's own way is one a statement.
+
+    Who writes keeps that: having waited for a lock, it must see what was written meanwhile.
+    """
+    if engine.dialect.name != "postgresql":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
 def _connect_args(url: str, begins: bool) -> dict[str, Any]:
