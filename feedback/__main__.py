@@ -1,10 +1,11 @@
-"""python -m feedback import FILE | export FILE [--format own|sft|kto|dpo] | stats [--json]"""
+"""python -m feedback import FILE | export FILE [--format own|sft|kto|dpo] | stats [--json] | erase CONVERSATION..."""
 
 import argparse
 import json
 import sys
 from pathlib import Path
 
+from feedback import erase_command
 from feedback.errors import RapportError
 from feedback.existing import existing
 from feedback.settings import DataSettings
@@ -19,6 +20,8 @@ def main(arguments: list[str] | None = None) -> int:
     args = _parser().parse_args(arguments)
     try:
         data = DataSettings.given(args)
+        if args.command == "erase":
+            return erase_command.erase(existing(data), data, args)
         store = Store.open(data.database) if args.command == "import" else existing(data, reads=True)
         return {"import": _import, "export": _export, "stats": _stats}[args.command](store, args)
     except (RapportError, DatabaseTrouble) as error:
@@ -43,6 +46,7 @@ def _parser() -> argparse.ArgumentParser:
             forms = "own: all there is, one conversation a line; sft, kto, dpo: what is good and bad, as rows for TRL"
             command.add_argument("--format", choices=(OWN, *TRL_FORMATS), default=OWN, help=f"{forms} (default: own)")
         DataSettings.add_to(command)
+    erase_command.add_to(commands)
     return parser
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, and_, or_, select, text
 from sqlalchemy.orm import Session
 
 from feedback.characters import unkept
+from feedback.errors import BadInput
 from feedback.messages import check_text, find, newest_leaf, path, rows_of, views
 from feedback.personas import checked_sampling
 from feedback.records import ConversationLine, Found, Opening, Said
@@ -100,9 +101,12 @@ class Conversations(Sessions):
             find(session, Conversation, conversation_id).deleted_at = now()
 
     def undelete(self, conversation_id: str) -> None:
-        """Bring a deleted conversation back. Raises NotFound."""
+        """Bring a deleted conversation back. Raises NotFound, and BadInput for one that was erased."""
         with self.writing() as session:
-            find(session, Conversation, conversation_id, deleted_too=True).deleted_at = None
+            conversation = find(session, Conversation, conversation_id, deleted_too=True)
+            if conversation.erased_at is not None:
+                raise BadInput(f"Conversation {conversation_id!r} was erased; nothing is left to bring back.")
+            conversation.deleted_at = None
 
 
 def _listed(owner: str) -> Any:

@@ -8,7 +8,7 @@ import re
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
 
 from feedback.as_it_lies import as_it_lies, cannot_be_written
-from feedback.errors import BadInput, RapportError
+from feedback.errors import BadInput, Busy, RapportError
 
 _LOCK_WAIT_S = 30
 
@@ -55,7 +55,7 @@ class Database:
                 f"The database {_without_password(url)!r} cannot be opened: {reason}; "
                 "check --data-dir and --database-url."
             ) from error
-        self._read = sessionmaker(self.engine, expire_on_commit=False)
+        self._read = sessionmaker(_of_one_state(self.engine), expire_on_commit=False)
         self._write = sessionmaker(self._writer, expire_on_commit=False)
 
     @contextmanager
@@ -69,6 +69,21 @@ class Database:
         """Give a session whose changes are all on disk when the block ends, or none of them."""
         with self._write.begin() as session:
             yield session
+
+    def rewrite(self) -> None:
+        """Leave in SQLite's file and log no byte of what was deleted; other databases see to that themselves.
+
+        VACUUM writes the file anew (https://www.sqlite.org/lang_vacuum.html), where `secure_delete` would pass by what
+        was freed before. Raises Busy while somebody reads, and sqlite3.Error.
+        """
+        if self.engine.dialect.name != "sqlite":
+            return
+        with closing(self.engine.raw_connection()) as connection:  # outside a transaction
+            cursor = connection.cursor()
+            cursor.execute("VACUUM")
+            busy, *_ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise Busy("somebody was reading all the while")
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -95,6 +110,16 @@ class Database:
                 )
             config.attributes["connection"] = connection
             command.upgrade(config, "head")
+
+
+def _of_one_state(engine: Engine) -> Engine:
+    """Have all that a session reads be of one moment, as SQLite does anyway; PostgreSQL's own way is one a statement.
+
+    Who writes keeps that: having waited for a lock, it must see what was written meanwhile.
+    """
+    if engine.dialect.name != "postgresql":
+        return engine
+    return engine.execution_options(isolation_level="REPEATABLE READ")
 
 
 def _connect_args(url: str, begins: bool) -> dict[str, Any]:

@@ -80,6 +80,7 @@ class Conversation(Base):
     created_at: Mapped[datetime] = mapped_column(default=now)
     updated_at: Mapped[datetime] = mapped_column(default=now, index=True)
     deleted_at: Mapped[datetime | None] = mapped_column(index=True)
+    erased_at: Mapped[datetime | None]  # its texts are gone for good; `deleted_at` is set then, too
 
 
 class Persona(Base):

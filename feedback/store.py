@@ -14,6 +14,7 @@ from feedback.conversations import Conversations
 from feedback.counting import Counting
 from feedback.database import Database
 from feedback.diary import Diaries
+from feedback.erasing import Erasing
 from feedback.exchange import Exchange
 from feedback.frozen import Datasets
 from feedback.harvest import Harvest
@@ -53,6 +54,7 @@ class Store(
     Pruning,
     Lineage,
     Revocations,
+    Erasing,
     Seen,
     Exchange,
 ):

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
-from sqlalchemy import select, text
+from sqlalchemy import create_engine, select, text
 from sqlalchemy.exc import IntegrityError
 
 import feedback
@@ -154,6 +155,25 @@ def test_a_reader_sees_one_state_while_somebody_writes(url: str) -> None:
     assert len(reader.history(conversation)) == 2
     reader.close()
     writer.close()
+
+
+def test_who_reads_on_postgresql_asks_for_one_state_of_the_record_and_who_writes_does_not(
+    url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver = SimpleNamespace(paramstyle="pyformat", __version__="1.31.2")  # no server is called
+    engine = create_engine("postgresql+pg8000://nobody@nowhere/db", module=driver)
+    monkeypatch.setattr("feedback.database.create_engine", lambda *_, **__: engine)
+    monkeypatch.setattr(Database, "_migrate", lambda *_: None)
+    database = Database("postgresql+pg8000://nobody@nowhere/db")
+    with database.reading() as session:
+        assert session.get_bind().get_execution_options()["isolation_level"] == "REPEATABLE READ"
+    with database._write() as session:
+        assert "isolation_level" not in session.get_bind().get_execution_options()
+
+
+def test_on_sqlite_nothing_is_asked_for_as_it_reads_one_state_anyway(store: Store) -> None:
+    with store.reading() as session:
+        assert "isolation_level" not in session.get_bind().get_execution_options()
 
 
 def test_what_was_taken_in_before_files_dates_were_kept_has_the_time_that_it_had(url: str) -> None:
