@@ -8,7 +8,7 @@ from typing import Any
 
 from chatui.engine.chat_request import learned, request_body
 from chatui.engine.protocol import EngineError, Sampling
-from chatui.engine.refusals import RequestRefused, ServerFails
+from chatui.engine.refusals import NotThere, RequestRefused, ServerFails
 from chatui.engine.server import BY_ITSELF, LOADING_S, Piece, Server
 
 log = logging.getLogger("rapport.engine")
@@ -110,7 +110,7 @@ async def load(server: Server, version: int, path: str) -> bool:
             return False
         raise EngineError(f"Version {version} cannot serve: {error}") from error
     except ServerFails as error:
-        how = f" To load adapters, {_HOW}." if error.status == 404 else ""
+        how = f" To load adapters, {_HOW}." if isinstance(error, NotThere) else ""
         raise EngineError(f"Version {version} cannot serve: {error}{how}") from error
     return True
 
@@ -120,7 +120,7 @@ async def unload(server: Server, version: int) -> None:
     try:
         await server.post(server.dialect.adapters + "unload_lora_adapter", {"lora_name": adapter_name(version)})
     except ServerFails as error:
-        if error.status != 404:
+        if not isinstance(error, NotThere):
             log.warning("Version %s stays loaded: %s", version, error)
 
 
