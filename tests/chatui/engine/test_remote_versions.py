@@ -298,6 +298,42 @@ def test_the_check_tries_every_version_on_every_server(make) -> None:
         engine.check()
 
 
+def test_the_check_gives_a_restarted_server_its_version_back(make, owner: str) -> None:
+    stand_in, other = StandIn(owner=owner), StandIn(owner=owner)
+    engine = make(stand_in, other)
+    engine.serve({0: 0.5, 1: 0.5})
+    stand_in.adapters.clear()
+    engine.check()
+    assert list(stand_in.adapters) == ["rapport-v1"]
+    assert other.changes() == [("load", "rapport-v1")]
+
+
+def test_the_check_says_why_a_restarted_server_does_not_take_its_version_back(make, owner: str) -> None:
+    stand_in = StandIn(owner=owner)
+    engine = make(stand_in)
+    engine.serve({1: 1.0})
+    stand_in.adapters.clear()
+    stand_in.broken.add("rapport-v1")
+    with pytest.raises(EngineError, match="Version 1 cannot serve: .*No adapter found for /shared"):
+        engine.check()
+    assert stand_in.changes() == [("load", "rapport-v1")] * 2  # once for each time that it is asked
+
+
+def test_a_check_leaves_no_version_loaded_that_has_left_meanwhile(make) -> None:
+    stand_in = StandIn(slow={"rapport-v1"})
+    engine = make(stand_in)
+    stand_in.release()
+    engine.serve({1: 1.0})
+    stand_in.adapters.clear()
+    check = threading.Thread(target=engine.check)
+    check.start()
+    wait_for(lambda: stand_in.changes() == [("load", "rapport-v1")] * 2)
+    engine.serve({2: 1.0})
+    stand_in.release()
+    check.join(10)
+    wait_for(lambda: list(stand_in.adapters) == ["rapport-v2"])
+
+
 def test_five_promotions_under_sixteen_replies_drop_none_and_mix_none(make) -> None:
     stand_ins = StandIn(), StandIn()
     engine = make(*stand_ins)
