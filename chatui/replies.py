@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
-from chatui.following import Followed, pause
+from chatui.following import NO_THREAD, Followed, pause
 from chatui.meter import Meter
 from feedback.characters import keepable
 from feedback.errors import BadInput
@@ -191,7 +191,13 @@ class Replies:
         with self._lock:
             self._live[live.message_id] = live
         name = f"reply-{live.message_id[:8]}"
-        threading.Thread(target=self._write, args=(live,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._write, args=(live,), name=name, daemon=True).start()
+        except RuntimeError:  # with nobody to end it, its conversation would be busy for ever
+            log.exception("A reply could not be begun.")
+            live.generation.cancel()
+            live.error = NO_THREAD
+            self._end(live, "error", {})
         return live
 
     def live(self, conversation_id: str) -> list[Live]:
