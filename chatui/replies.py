@@ -95,6 +95,8 @@ class Replies:
     def regenerate(self, message_id: str) -> Live:
         """Write another reply beside one, or beside those to a person's message. Raises as `send`."""
         path = self.store.path_to(message_id)
+        if path[-1].role == "system":
+            raise BadInput(f"Message {message_id!r} is a system prompt; a reply is written to a person's message only.")
         if path[-1].role != "assistant":
             return self._reply(path)
         live = self._reply(_asked(path))
@@ -309,8 +311,8 @@ def _ref(message: Said) -> dict[str, Any]:
 
 
 def _asked(path: Sequence[Said]) -> Sequence[Said]:
-    """Return the messages above a reply. Raises BadInput where it is the first that was said."""
-    if len(path) < 2:
+    """Return the messages above a reply. Raises BadInput where it is the first that was said, below a prompt or not."""
+    if all(message.role == "system" for message in path[:-1]):
         raise BadInput(f"Reply {path[-1].id!r} answers no message, so there is nothing to reply to; say something.")
     return path[:-1]
 
