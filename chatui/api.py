@@ -149,11 +149,18 @@ class Api:
             sides = {}
             for name, live in (("left", left), ("right", right)):
                 live.follow()
-                sides[name] = {"message_id": live.message_id, "text": live.text, "status": live.status}
+                sides[name] = {
+                    "message_id": live.message_id,
+                    "text": live.text,
+                    "status": live.status,
+                    "error": live.error,
+                }
             yield {"comparison_id": comparison, "user_message_id": left.user_message_id, **sides}
             if not running:
                 break
             await (left if left.running else right).news(self.replies.pause())
+        if left.error and right.error:  # a good one stays of use: it can be read and judged
+            raise gr.Error(left.error, title="", print_exception=False)
 
     def judge(self, comparison_id: int, outcome: str) -> dict[str, Any]:
         """Keep which reply was better: left, right, tie or both_bad; answer with the versions of both."""

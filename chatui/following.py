@@ -12,6 +12,8 @@ from typing import Any
 _MOST_PER_S, _LEAST_PER_S = 12.0, 6.0  # updates of one reply; faster is not read, slower is seen to jump
 _ALL_PER_S = 48.0  # updates of all replies together: each costs time that could be spent on tokens
 
+NO_THREAD = "This machine starts no more threads; try again in a moment."  # why a reply was not begun
+
 
 def pause(replies: int) -> float:
     """Return the seconds between two updates of a reply while so many are written."""

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
-from chatui.following import Followed, pause
+from chatui.following import NO_THREAD, Followed, pause
 from chatui.meter import Meter
 from feedback.characters import keepable
 from feedback.errors import BadInput
@@ -95,6 +95,8 @@ class Replies:
     def regenerate(self, message_id: str) -> Live:
         """Write another reply beside one, or beside those to a person's message. Raises as `send`."""
         path = self.store.path_to(message_id)
+        if path[-1].role == "system":
+            raise BadInput(f"Message {message_id!r} is a system prompt; a reply is written to a person's message only.")
         if path[-1].role != "assistant":
             return self._reply(path)
         live = self._reply(_asked(path))
@@ -191,7 +193,13 @@ class Replies:
         with self._lock:
             self._live[live.message_id] = live
         name = f"reply-{live.message_id[:8]}"
-        threading.Thread(target=self._write, args=(live,), name=name, daemon=True).start()
+        try:
+            threading.Thread(target=self._write, args=(live,), name=name, daemon=True).start()
+        except RuntimeError:  # with nobody to end it, its conversation would be busy for ever
+            log.exception("A reply could not be begun.")
+            live.generation.cancel()
+            live.error = NO_THREAD
+            self._end(live, "error", {})
         return live
 
     def live(self, conversation_id: str) -> list[Live]:
@@ -303,8 +311,8 @@ def _ref(message: Said) -> dict[str, Any]:
 
 
 def _asked(path: Sequence[Said]) -> Sequence[Said]:
-    """Return the messages above a reply. Raises BadInput where it is the first that was said."""
-    if len(path) < 2:
+    """Return the messages above a reply. Raises BadInput where it is the first that was said, below a prompt or not."""
+    if all(message.role == "system" for message in path[:-1]):
         raise BadInput(f"Reply {path[-1].id!r} answers no message, so there is nothing to reply to; say something.")
     return path[:-1]
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
-from chatui.following import Followed, pause
+from chatui.following import NO_THREAD, Followed, pause
 from chatui.meter import Meter
 from feedback.characters import keepable
 from feedback.errors import BadInput, Busy
@@ -128,20 +128,27 @@ class TemporaryChats:
             reply = Said(live.message_id, mine.id, "assistant", "", "running", version=live.generation.version)
             chat.said += [mine, reply]
             chat.live = live
-        threading.Thread(target=self._write, args=(live, chat), name="temporary", daemon=True).start()
-        return live
+        return self._start(live, chat)
 
     def answer(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Passing:
         """Begin the reply to (role, content) messages that somebody else keeps. Raises EngineError."""
-        live = self._begin(turns, sampling)
-        threading.Thread(target=self._write, args=(live, None), name="temporary", daemon=True).start()
-        return live
+        return self._start(self._begin(turns, sampling), None)
 
     def _begin(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Passing:
         with self._meter.beginning():
             generation = self.engine.begin(turns, sampling)
         generation.pace = self._pace
         return Passing(uuid.uuid4().hex, generation)
+
+    def _start(self, live: Passing, chat: Chat | None) -> Passing:
+        try:
+            threading.Thread(target=self._write, args=(live, chat), name="temporary", daemon=True).start()
+        except RuntimeError:  # with nobody to end it, its chat would be busy for ever
+            log.exception("A reply could not be begun.")
+            live.generation.cancel()
+            live.error = NO_THREAD
+            self._over(live, chat, "error")
+        return live
 
     def _write(self, live: Passing, chat: Chat | None) -> None:
         status = "error"
@@ -158,6 +165,10 @@ class TemporaryChats:
         except Exception as error:
             log.exception("A reply failed.")
             live.error = f"The reply failed ({type(error).__name__}); try again."
+        self._over(live, chat, status)
+
+    @staticmethod
+    def _over(live: Passing, chat: Chat | None, status: str) -> None:
         if chat:
             finish = live.generation.finish if status != "error" else None
             chat.said[-1] = replace(chat.said[-1], content=live.text, status=status, finish=finish, error=live.error)

@@ -7,6 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
+from feedback.characters import unkept
 from feedback.errors import BadInput
 from feedback.messages import check_text, find
 from feedback.records import Opening, PersonaLine
@@ -119,6 +120,8 @@ def _seed(value: Any) -> int | None:
 def _stop(value: Any) -> list[str]:
     if isinstance(value, list | tuple) and len(value) <= MAX_STOPS:
         texts = [text for text in value if isinstance(text, str) and 0 < len(text) <= MAX_STOP]
+        if wrong := unkept("".join(texts)):
+            raise BadInput(f"stop holds {wrong}, which cannot be kept; take it out, then try again.")
         if len(texts) == len(value):
             return texts
     raise BadInput(f"stop cannot be used; give a list of at most {MAX_STOPS} texts of 1 to {MAX_STOP} characters.")

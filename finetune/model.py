@@ -4,6 +4,7 @@ import itertools
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,9 @@ def attach_version(shared: Loaded, version_dir: Path) -> Loaded:
         raise
     # As in load_base: each of the many ways to fail becomes one sentence.
     except Exception as error:
+        # Its layers are there before its weights are read, or not yet: then there is nothing to delete.
+        with suppress(Exception):
+            shared.model.delete_adapter(name)
         reason = " ".join(str(error).split())[:200]
         raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
     shared.model.eval()

@@ -3,12 +3,12 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from chatui.engine.chat_request import learned, request_body
 from chatui.engine.protocol import EngineError, Sampling
-from chatui.engine.refusals import RequestRefused, ServerFails
+from chatui.engine.refusals import NotThere, RequestRefused, ServerFails
 from chatui.engine.server import BY_ITSELF, LOADING_S, Piece, Server
 
 log = logging.getLogger("rapport.engine")
@@ -49,30 +49,40 @@ async def load_everywhere(servers: Sequence[Server], paths: Mapping[int, str]) -
         raise
 
 
-async def try_everywhere(servers: Sequence[Server], versions: Iterable[int], within_s: float | None = None) -> None:
-    """Let every server write one token with every version, `within_s` for all of them. Raises EngineError."""
-    until = within_s and asyncio.get_running_loop().time() + within_s
+async def try_everywhere(
+    servers: Sequence[Server],
+    versions: Iterable[int],
+    until: float | None = None,
+    path: Callable[[int], str] | None = None,
+) -> None:
+    """Let every server write one token with every version, all of them `until` then. Raises EngineError.
+
+    With `path`, which tells where the servers find an adapter, one that a server has lost is loaded there again.
+    """
     for version in versions:
-        await _all(_try_until(until, server, version) for server in servers)
+        await _all(_try_until(until, server, version, path) for server in servers)
 
 
-async def _try_until(until: float | None, server: Server, version: int) -> None:
+async def _try_until(until: float | None, server: Server, version: int, path: Callable[[int], str] | None) -> None:
     try:
         async with asyncio.timeout_at(until):
-            await try_one(server, version)
+            await try_one(server, version, path)
     except TimeoutError as error:
         why = f"the server at {server.url} wrote no token in time."
         raise EngineError(f"Version {version} cannot serve: {why}") from error
 
 
-async def try_one(server: Server, version: int) -> None:
-    """Let one server write one token with one version, and learn which fields it takes. Raises EngineError."""
+async def try_one(server: Server, version: int, path: Callable[[int], str] | None = None) -> None:
+    """Let one server write one token with one version, and learn which fields it takes; see `try_everywhere`."""
     body = request_body(server, model_name(server, version), [("user", "Hello")], _TRY, 1)
     try:
         if not has_token([piece async for piece in server.chat(body)]):
             raise ServerFails(f"The server at {server.url} ended the reply without a token.")
     except ServerFails as error:
         if learned(server, body, error):
+            return await try_one(server, version, path)
+        if path and version and isinstance(error, NotThere):
+            await load(server, version, path(version))
             return await try_one(server, version)
         raise EngineError(f"Version {version} cannot serve: {error}") from error
 
@@ -110,7 +120,7 @@ async def load(server: Server, version: int, path: str) -> bool:
             return False
         raise EngineError(f"Version {version} cannot serve: {error}") from error
     except ServerFails as error:
-        how = f" To load adapters, {_HOW}." if error.status == 404 else ""
+        how = f" To load adapters, {_HOW}." if isinstance(error, NotThere) else ""
         raise EngineError(f"Version {version} cannot serve: {error}{how}") from error
     return True
 
@@ -120,7 +130,7 @@ async def unload(server: Server, version: int) -> None:
     try:
         await server.post(server.dialect.adapters + "unload_lora_adapter", {"lora_name": adapter_name(version)})
     except ServerFails as error:
-        if error.status != 404:
+        if not isinstance(error, NotThere):
             log.warning("Version %s stays loaded: %s", version, error)
 
 

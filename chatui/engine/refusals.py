@@ -15,6 +15,9 @@ _TOO_LONG = re.compile(
 # What was asked for may be told too, and is no size.
 _CONTEXT = re.compile(r"context.?(?:length|size|window)(?:(?!request)\D){0,40}?(\d{2,9})", re.IGNORECASE)
 
+# SGLang's words for an adapter that it does not hold; others answer with 404.
+_NOT_LOADED = re.compile(r"\b(lora|adapters?)\b.{0,80}\b(not|never been) loaded\b", re.IGNORECASE)
+
 
 class ServerFails(EngineError):
     """This server cannot write the reply now; another one may. `status` is its HTTP status, 0 without an answer."""
@@ -30,6 +33,10 @@ class ServerBusy(ServerFails, EngineBusy):
 
 class ServerSilent(ServerFails):
     """This server has been waited for long enough."""
+
+
+class NotThere(ServerFails):
+    """This server does not have what was asked for: a version that it lost, say, or a path that it does not know."""
 
 
 class RequestRefused(ServerFails):
@@ -66,13 +73,18 @@ def refusal(url: str, status: int, body: bytes, location: str, key: str) -> Serv
     if status in (401, 403):
         do = "refuses the key in RAPPORT_ENGINE_KEY" if key else "asks for a key; set RAPPORT_ENGINE_KEY"
         return ServerFails(f"The server at {url} {do}.", status)
-    if status == 404:
-        return ServerFails(f"The server at {url} does not have what was asked for{why or ' (404)'}.", status)
+    if status == 404 or (status in (400, 422) and not_loaded(detail)):
+        return NotThere(f"The server at {url} does not have what was asked for{why or ' (404)'}.", status)
     if status in (429, 503):
         return ServerBusy(f"The server at {url} is busy; try again in a moment.", status)
     if status in (400, 413, 422):
         return RequestRefused(f"The server at {url} refuses the request{why or f' ({status})'}.", status, detail)
     return ServerFails(f"The server at {url} failed ({status}){why}.", status)
+
+
+def not_loaded(detail: str) -> bool:
+    """Tell whether a server says of an adapter that it is not loaded, as one that was started anew does."""
+    return bool(_NOT_LOADED.search(detail))
 
 
 def said(body: bytes) -> str:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 
 from chatui.engine.adapters import load, load_everywhere, try_everywhere, unload
 from chatui.engine.background import Background
@@ -82,6 +83,7 @@ class RemoteEngine:
     def check(self) -> float:
         """Let every server write one token with every version; return the seconds it took.
 
+        One that a server has lost is given it again: where a server is asked only after a good check, no reply would.
         Raises EngineError, also for a server that writes none in time.
         """
         began = time.monotonic()
@@ -89,7 +91,7 @@ class RemoteEngine:
             versions = list(self._shares)
         if not versions:
             raise EngineError(self._state.message)
-        self._background.call(try_everywhere(self._servers, versions, _CHECK_S))
+        self._background.call(self._check(versions))
         return time.monotonic() - began
 
     def close(self) -> None:
@@ -181,6 +183,12 @@ class RemoteEngine:
             await try_everywhere(self._servers, [version for version in versions if version == 0])
             await load_everywhere(self._servers, {n: self._path(n) for n in versions if n})
             self._needed = set(versions)
+
+    async def _check(self, versions: list[int]) -> None:
+        """Try versions as replies of theirs: one that leaves meanwhile is unloaded after it, not under it."""
+        until = asyncio.get_running_loop().time() + _CHECK_S
+        for version in versions:
+            await self._counted(version, partial(try_everywhere, self._servers, [version], until, self._path))
 
     async def _counted(self, version: int, write: Write) -> None:
         """Write a reply, and let go of its version if it was the last of one that serves no more."""

@@ -14,7 +14,7 @@ from chatui.engine.chat_request import learned, request_body
 from chatui.engine.dialects import unheeded
 from chatui.engine.halves import Halves
 from chatui.engine.protocol import EngineError, Sampling, every_token
-from chatui.engine.refusals import RequestRefused, ServerBusy, ServerFails, ServerSilent
+from chatui.engine.refusals import NotThere, RequestRefused, ServerBusy, ServerFails, ServerSilent
 from chatui.engine.server import BY_ITSELF, Piece, Server
 from chatui.engine.stopping import cut
 from chatui.engine.told import Told
@@ -225,13 +225,13 @@ class RemoteGeneration:
 
         Raises ServerFails with the reason if it does not take it: another server may have it.
         """
-        if failure.status != 404 or not self.version or server in self._reloaded:
+        if not isinstance(failure, NotThere) or not self.version or server in self._reloaded:
             return False
         self._reloaded.add(server)
         try:
             await self._order.load_again(server)
         except EngineError as error:
-            raise ServerFails(str(error), failure.status) from error
+            raise NotThere(str(error), failure.status) from error
         return True
 
     @staticmethod
@@ -241,4 +241,5 @@ class RemoteGeneration:
 
 def _may_pass(failure: ServerFails) -> bool:
     """Whether it failed in a way that may be over in a moment, as a connection that broke."""
-    return (failure.status == 0 or failure.status >= 500) and not isinstance(failure, ServerBusy | ServerSilent)
+    told = isinstance(failure, ServerBusy | ServerSilent | NotThere)
+    return (failure.status == 0 or failure.status >= 500) and not told

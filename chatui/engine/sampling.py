@@ -11,6 +11,7 @@ from chatui.engine.protocol import EngineError, Sampling
 
 _CANDIDATES = 1024  # of the likeliest tokens; seldom does a share of the probability need more
 _MOST_STOPS, _LONGEST_STOP = 16, 200
+_GREEDY_TO = 1e-6  # temperatures up to here are greedy: far below, scores divided by them are no numbers any more
 
 
 def check(sampling: Sampling) -> None:
@@ -71,7 +72,8 @@ def pick(logits: Tensor, pickers: Sequence[Picker]) -> list[int | None]:
     # Told in one number each: what a GPU is asked for is waited for.
     told = torch.where(torch.isfinite(best), tokens, -1).tolist()
     picked: list[int | None] = [None if token < 0 else token for token in told]
-    drawn = [n for n, picker in enumerate(pickers) if picked[n] is not None and picker.sampling.temperature > 0]
+    heats = [picker.sampling.temperature for picker in pickers]
+    drawn = [n for n, heat in enumerate(heats) if picked[n] is not None and heat > _GREEDY_TO]
     if drawn:
         some = scores if len(drawn) == len(pickers) else scores[drawn]
         for n, token in zip(drawn, _draw(some, [pickers[n] for n in drawn]), strict=True):

@@ -13,7 +13,16 @@ from urllib.parse import urlsplit
 import httpx
 
 from chatui.engine.dialects import LLAMA_CPP, STANDARD, Dialect, dialect_of
-from chatui.engine.refusals import ServerFails, ServerSilent, message_of, refusal, said, shortened
+from chatui.engine.refusals import (
+    NotThere,
+    ServerFails,
+    ServerSilent,
+    message_of,
+    not_loaded,
+    refusal,
+    said,
+    shortened,
+)
 from chatui.engine.sse import Event, NotEvents, events
 
 _QUICK_S = 15.0  # for everything but replies and the loading of adapters
@@ -181,7 +190,8 @@ class Server:
             raise NotEvents(event.data[:80]) from error
 
     def _failure(self, why: str) -> ServerFails:
-        return ServerFails(f"The server at {self.url} failed{': ' + self._shown(why) if why else ''}.")
+        kind = NotThere if not_loaded(why) else ServerFails  # older SGLang tells it in its stream
+        return kind(f"The server at {self.url} failed{': ' + self._shown(why) if why else ''}.")
 
     def _shown(self, text: str) -> str:
         return shortened(text.replace(self._key, "***") if self._key else text)

@@ -114,10 +114,14 @@ class StandIn:
         asked = await request.json()
         name, path = asked["lora_name"], asked["lora_path"]
         if name in self.adapters:
+            if self.owner == "sglang":
+                return JSONResponse({"success": False, "error_message": f"LoRA adapter {name} is already loaded"}, 400)
             return _error(400, f"The lora adapter '{name}' has already been loaded. If you want to load the adapter in "
                           "place, set 'load_inplace' to True.", "InvalidUserInput")  # fmt: skip
         if name in self.slow:
             await self.gate.acquire()
+        if name in self.broken and self.owner == "sglang":
+            return JSONResponse({"success": False, "error_message": f"No adapter found for {path}"}, 400)
         if name in self.broken:
             return _error(404, f"Loading lora {name} failed: No adapter found for {path}", "NotFoundError")
         self.adapters[name] = path
@@ -126,12 +130,17 @@ class StandIn:
     async def _unload(self, request: Request) -> Response:
         name = (await request.json())["lora_name"]
         if self.adapters.pop(name, None) is None:
+            if self.owner == "sglang":
+                return JSONResponse({"success": False, "error_message": f"LoRA adapter {name} is not loaded"}, 400)
             return _error(404, f"The lora adapter '{name}' cannot be found.", "NotFoundError")
         return PlainTextResponse(f"Success: LoRA adapter '{name}' removed successfully.")
 
     def _refusal(self, body: dict[str, Any]) -> Response | None:
         model = body["model"].rpartition(":")[2]
         if model != self.base and model not in self.adapters:
+            if self.owner == "sglang":
+                message = f"Got LoRA adapter that has never been loaded: {model}\nAll loaded adapters: dict_keys([])."
+                return JSONResponse({"object": "error", "message": message, "code": 400}, 400)
             return _error(404, f"The model `{model}` does not exist.", "NotFoundError", "model")
         if model in self.mute:
             return _error(500, "CUDA error: an illegal memory access was encountered", "InternalServerError")

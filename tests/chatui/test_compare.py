@@ -2,6 +2,7 @@
 
 import pytest
 from gradio_client import Client
+from gradio_client.exceptions import AppError
 
 from chatui.engine.protocol import EngineState, Sampling
 from chatui.replies import Replies
@@ -74,7 +75,8 @@ def test_the_endpoints_keep_the_names_back_until_it_is_judged(data: DataSettings
         client = Client(running.url, verbose=False)
         conversation = client.predict(api_name="/new_conversation")["conversation_id"]
         last = list(client.submit(conversation, "Ready?", api_name="/compare"))[-1]
-        assert last["left"] == {"message_id": last["left"]["message_id"], "text": "Of course.", "status": "complete"}
+        reply_id = last["left"]["message_id"]
+        assert last["left"] == {"message_id": reply_id, "text": "Of course.", "status": "complete", "error": None}
         assert [m["version"] for m in client.predict(conversation, api_name="/history")["messages"]] == [None, None]
         with pytest.raises(Exception, match="'best'"):
             client.predict(last["comparison_id"], "best", api_name="/judge")
@@ -82,6 +84,34 @@ def test_the_endpoints_keep_the_names_back_until_it_is_judged(data: DataSettings
         assert told["left"] == {"message_id": last["left"]["message_id"], "version": 0}
         shown = client.predict(conversation, api_name="/history")["messages"][-1]
         assert (shown["id"], shown["version"]) == (last["left"]["message_id"], 0)
+
+
+class Halting(ScriptedEngine):
+    """Breaks the first reply of two."""
+
+    def begin(self, messages, sampling, stay_with=None, begun=""):
+        self.pieces = ["Of ", "!"] if len(self.asked) % 2 == 0 else ["Of course."]
+        return super().begin(messages, sampling, stay_with, begun)
+
+
+def test_a_side_that_fails_says_why_and_leaves_the_other_to_be_judged(data: DataSettings) -> None:
+    with served(data) as running:
+        running.app.replies.engine = Halting([])
+        client = Client(running.url, verbose=False)
+        conversation = client.predict(api_name="/new_conversation")["conversation_id"]
+        told = client.submit(conversation, "Ready?", api_name="/compare").result(60)
+        assert (told["left"]["status"], told["left"]["error"]) == ("error", "The model broke.")
+        assert (told["right"]["text"], told["right"]["error"]) == ("Of course.", None)
+        assert client.predict(told["comparison_id"], "right", api_name="/judge")["outcome"] == "right"
+
+
+def test_where_both_sides_fail_there_is_an_error_as_for_one_reply(data: DataSettings) -> None:
+    with served(data) as running:
+        running.app.replies.engine = ScriptedEngine(["!"])
+        client = Client(running.url, verbose=False)
+        conversation = client.predict(api_name="/new_conversation")["conversation_id"]
+        with pytest.raises(AppError, match=r"^The model broke\.$"):
+            client.submit(conversation, "Ready?", api_name="/compare").result(60)
 
 
 @pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")

@@ -8,6 +8,7 @@ from chatui.engine.protocol import Sampling
 from chatui.replies import Replies
 from feedback.errors import BadInput
 from feedback.formats import Incoming, IncomingMessage
+from feedback.records import Opening
 from feedback.store import Store
 from tests.chatui.scripted import ScriptedEngine, wait_for
 
@@ -72,13 +73,37 @@ def test_halves_of_characters_are_joined_as_they_come_and_never_sent_alone(
     assert store.message(live.message_id).content == "so 😀\ufffd"
 
 
+@pytest.mark.parametrize("prompt", [(), (IncomingMessage("system", "Be brief."),)])
 @pytest.mark.parametrize("verb", ["regenerate", "go_on", "edit"])
 def test_a_reply_that_a_conversation_begins_with_answers_nothing(
-    store: Store, replies: Replies, engine: ScriptedEngine, verb: str
+    store: Store, replies: Replies, engine: ScriptedEngine, verb: str, prompt: tuple[IncomingMessage, ...]
 ) -> None:
-    said = (IncomingMessage("assistant", "Welcome!", id="first", finish="length"), IncomingMessage("user", "Hi"))
+    greeting = IncomingMessage("assistant", "Welcome!", id="first", finish="length")
+    said = (*prompt, greeting, IncomingMessage("user", "Hi"))
     assert store.take_in([Incoming("c", said)]) == [None]
     before = store.history("c")
     with pytest.raises(BadInput, match="first"):
         replies.edit("first", "Hello") if verb == "edit" else getattr(replies, verb)("first")
     assert store.history("c") == before and engine.asked == []
+
+
+def test_no_reply_is_written_to_a_system_prompt(store: Store, replies: Replies, engine: ScriptedEngine) -> None:
+    conversation = store.new_conversation(opening=Opening("Captain", "Speak like one."))
+    live = replies.send(conversation, "Hi")
+    engine.gates[0].release(2)
+    wait_for(lambda: not live.running)
+    before = store.history(conversation)
+    with pytest.raises(BadInput, match=f"{before[0].id}.*is a system prompt"):
+        replies.regenerate(before[0].id)
+    assert store.history(conversation) == before and len(engine.asked) == 1
+
+
+def test_a_reply_below_a_later_system_message_is_written_anew(
+    store: Store, replies: Replies, engine: ScriptedEngine
+) -> None:
+    said = [("user", "Hi"), ("system", "Be brief."), ("assistant", "Yo.")]
+    store.take_in([Incoming("c", tuple(IncomingMessage(role, text) for role, text in said))])
+    live = replies.regenerate(store.history("c")[-1].id)
+    engine.gates[0].release(2)
+    wait_for(lambda: not live.running)
+    assert engine.asked == [said[:2]]

@@ -32,6 +32,8 @@ def test_a_persona_is_kept_listed_and_dropped(store: Store) -> None:
         ("x", "x", {"seed": -1}, "seed -1"),
         ("x", "x", {"seed": True}, "seed True"),
         ("x", "x", {"stop": "END"}, "stop cannot be used"),
+        ("x", "x", {"stop": ["END", "\ud83d"]}, "stop holds half a character"),
+        ("x", "x", {"stop": ["\0"]}, "stop holds a NUL character"),
         ("x", "x", {"stop": [""]}, "stop cannot be used"),
         ("x", "x", {"stop": ["x"] * 17}, "at most 16 texts"),
     ],

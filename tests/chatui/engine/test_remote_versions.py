@@ -1,5 +1,6 @@
 """Versions on servers elsewhere: loaded on every server or on none, tried, routed to, unloaded after the last reply."""
 
+import json
 import random
 import threading
 from collections import Counter
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
-from starlette.responses import JSONResponse
+from starlette.responses import JSONResponse, Response
 
 from chatui.engine.protocol import EngineError, Sampling
 from chatui.engine.remote import RemoteEngine
@@ -191,8 +192,13 @@ def test_another_folder_under_a_versions_name_is_never_taken_for_it(make) -> Non
         make(stand_in).serve({3: 1.0})
 
 
-def test_a_server_that_lost_its_adapters_is_given_the_version_again(make) -> None:
-    stand_in = StandIn()
+@pytest.fixture(params=["vllm", "sglang"])
+def owner(request) -> str:
+    return request.param
+
+
+def test_a_server_that_lost_its_adapters_is_given_the_version_again(make, owner: str) -> None:
+    stand_in = StandIn(owner=owner)
     engine = make(stand_in)
     engine.serve({1: 1.0})
     stand_in.adapters.clear()  # as after a restart
@@ -200,8 +206,23 @@ def test_a_server_that_lost_its_adapters_is_given_the_version_again(make) -> Non
     assert list(stand_in.adapters) == ["rapport-v1"]
 
 
-def test_a_server_that_cannot_take_its_version_back_is_skipped_and_asked_last(make) -> None:
-    lost, good = StandIn(), StandIn()
+@pytest.mark.parametrize("status", [400, 422, 200])
+def test_sglang_says_in_several_ways_that_it_lost_an_adapter(make, status: int) -> None:
+    message = "The following requested LoRA adapters are not loaded: rapport-v1\nLoaded adapters: dict_keys([])."
+    stand_in = StandIn(owner="sglang")
+    engine = make(stand_in)
+    engine.serve({1: 1.0})
+    stand_in.adapters.clear()
+    error = {"object": "error", "message": message, "type": "BadRequestError", "param": None, "code": 400}
+    event = f"data: {json.dumps({'error': error})}\n\ndata: [DONE]\n\n"  # older ones tell it within the stream
+    in_stream = Response(event, media_type="text/event-stream")
+    stand_in.instead.append(in_stream if status == 200 else JSONResponse(error, status))
+    assert written(engine) == 1
+    assert list(stand_in.adapters) == ["rapport-v1"]
+
+
+def test_a_server_that_cannot_take_its_version_back_is_skipped_and_asked_last(make, owner: str) -> None:
+    lost, good = StandIn(owner=owner), StandIn(owner=owner)
     engine = make(lost, good)
     engine.serve({1: 1.0})
     lost.adapters.clear()
@@ -223,8 +244,8 @@ def test_where_every_server_lost_its_version_each_is_given_it_until_one_takes_it
     assert [list(stand_in.adapters) for stand_in in stand_ins] == [["rapport-v1"], []]
 
 
-def test_where_no_server_takes_its_version_back_the_reason_is_said(make) -> None:
-    stand_ins = StandIn(), StandIn()
+def test_where_no_server_takes_its_version_back_the_reason_is_said(make, owner: str) -> None:
+    stand_ins = StandIn(owner=owner), StandIn(owner=owner)
     engine = make(*stand_ins)
     engine.serve({1: 1.0})
     for stand_in in stand_ins:
@@ -275,6 +296,42 @@ def test_the_check_tries_every_version_on_every_server(make) -> None:
     stand_ins[1].mute.add("rapport-v1")
     with pytest.raises(EngineError, match=f"Version 1 cannot serve: The server at {stand_ins[1].url} failed"):
         engine.check()
+
+
+def test_the_check_gives_a_restarted_server_its_version_back(make, owner: str) -> None:
+    stand_in, other = StandIn(owner=owner), StandIn(owner=owner)
+    engine = make(stand_in, other)
+    engine.serve({0: 0.5, 1: 0.5})
+    stand_in.adapters.clear()
+    engine.check()
+    assert list(stand_in.adapters) == ["rapport-v1"]
+    assert other.changes() == [("load", "rapport-v1")]
+
+
+def test_the_check_says_why_a_restarted_server_does_not_take_its_version_back(make, owner: str) -> None:
+    stand_in = StandIn(owner=owner)
+    engine = make(stand_in)
+    engine.serve({1: 1.0})
+    stand_in.adapters.clear()
+    stand_in.broken.add("rapport-v1")
+    with pytest.raises(EngineError, match="Version 1 cannot serve: .*No adapter found for /shared"):
+        engine.check()
+    assert stand_in.changes() == [("load", "rapport-v1")] * 2  # once for each time that it is asked
+
+
+def test_a_check_leaves_no_version_loaded_that_has_left_meanwhile(make) -> None:
+    stand_in = StandIn(slow={"rapport-v1"})
+    engine = make(stand_in)
+    stand_in.release()
+    engine.serve({1: 1.0})
+    stand_in.adapters.clear()
+    check = threading.Thread(target=engine.check)
+    check.start()
+    wait_for(lambda: stand_in.changes() == [("load", "rapport-v1")] * 2)
+    engine.serve({2: 1.0})
+    stand_in.release()
+    check.join(10)
+    wait_for(lambda: list(stand_in.adapters) == ["rapport-v2"])
 
 
 def test_five_promotions_under_sixteen_replies_drop_none_and_mix_none(make) -> None:

@@ -57,6 +57,15 @@ def test_each_row_is_picked_by_its_own_settings() -> None:
     assert pick(logits, [Picker(sampling, [1]) for sampling in settings]) == [1, 2, 1]
 
 
+@pytest.mark.parametrize("top_k", [0, 3])
+@pytest.mark.parametrize("temperature", [1e-46, 5e-324, 1e-38, 1e-9])
+def test_a_temperature_too_small_to_divide_by_is_greedy(temperature: float, top_k: int) -> None:
+    logits = torch.tensor([[0.0, 2.0, 1.0], [3.0, 2.0, 1.0]])
+    settings = [Sampling(temperature, 0.9, top_k), Sampling(1.0, 0.1, 0)]
+    for _ in range(8):
+        assert pick(logits.clone(), [Picker(sampling, []) for sampling in settings]) == [1, 0]
+
+
 def test_rows_without_usable_numbers_are_told_apart() -> None:
     logits = torch.tensor([[0.0, float("nan")], [0.0, 1.0], [float("inf"), 0.0], [float("-inf"), 1.0]])
     assert pick(logits, [Picker(Sampling(t), []) for t in (0.0, 0.0, 1.0, 1.0)]) == [None, 1, None, 1]

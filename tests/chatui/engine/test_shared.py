@@ -1,5 +1,6 @@
 """Where two copies of a model do not fit, versions are served as adapters on one base, and write the same."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,25 @@ def test_a_broken_adapter_is_one_sentence_and_spoils_no_base(tiny, tmp_path) -> 
     with pytest.raises(LoadError, match="cannot be loaded"):
         attach_version(shared, tmp_path)
     shared.activate()
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("weights", [None, b"broken"])
+def test_an_adapter_whose_weights_cannot_be_read_leaves_no_layers(tiny, versions, tmp_path, weights, beside) -> None:
+    """It is tried again every half minute, each time under another name."""
+    shutil.copytree(versions[1] / "adapter", tmp_path / "1" / "adapter")
+    file = tmp_path / "1" / "adapter" / "adapter_model.safetensors"
+    file.write_bytes(weights) if weights else file.unlink()
+    shared = loaded_from(tiny)
+    held = [attach_version(shared, versions[2])] if beside else []
+    before = sum(p.nbytes for p in shared.model.parameters())
+    for _ in range(2):
+        with pytest.raises(LoadError, match="cannot be loaded"):
+            attach_version(shared, tmp_path / "1")
+    assert sum(p.nbytes for p in shared.model.parameters()) == before
+    assert list(getattr(shared.model, "peft_config", {})) == [one.adapter for one in held]
+    for one in [shared, *held]:
+        one.activate()
 
 
 def test_a_limit_that_no_model_fits_is_one_sentence(tiny, versions) -> None:
