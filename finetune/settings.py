@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from feedback.settings import MOST_DAYS, Interval, Settings
+from feedback.settings import MOST_DAYS, Interval, Settings, between_commas
 from finetune.moments import Cron, Hours, meet
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
@@ -14,8 +14,7 @@ TRACKERS = ("tensorboard", "wandb", "trackio")
 
 def parse_trackers(value: Any) -> list[str]:
     """Read trackers' names between commas; none is fine. Raises ValueError for one that is not known."""
-    parts = [str(part).strip().lower() for part in (value if isinstance(value, list) else str(value).split(","))]
-    names = list(dict.fromkeys(part for part in parts if part))
+    names = between_commas(value, str.lower)
     if not set(names) <= set(TRACKERS):
         raise ValueError(f"give {', '.join(TRACKERS)}, or several of them between commas")
     return names
