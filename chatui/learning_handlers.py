@@ -11,7 +11,6 @@ import gradio as gr
 from chatui.asked import Asked, refusal, sentence, told
 from chatui.giving import record_file
 from chatui.learning_views import LearningViews
-from chatui.survey_views import survey_file
 from chatui.words import language_of
 from feedback.store import Store
 
@@ -45,9 +44,9 @@ class LearningHandlers:
         return [value, *self.views.survey_plots(survey, language)]
 
     def numbers(self, asked: list[Any]) -> dict[str, str]:
-        """Give what the Feedback part shows as a file's name and text; asked for by its look and csv or json."""
-        look, kind = asked
-        return told(survey_file)(self.ask(self.views.survey)(look), kind)
+        """Give what the Feedback part shows as a file's name and text; asked for by look, csv or json, language."""
+        look, kind, language = asked
+        return told(self.views.survey_file)(self.ask(self.views.survey)(look), kind, language)
 
     def record(self, form: str) -> dict[str, str]:
         """Give the whole record as a file's name and text, in our own format or one of TRL's."""

@@ -58,6 +58,7 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
         learning_tab.wire(learning, handlers.learning)
         temporary.click(handlers.open_temporary, None, tab.parts, **chat_tab.AT_ONCE)
         leaving.leave(handlers.leave, None, None, **{**chat_tab.AT_ONCE, "api_name": "leave_tab"})
+        demo.load(None, None, None, js="() => rpTitles()", api_visibility="private")
         demo.load(handlers.arrive, None, leaving, queue=False, **chat_tab.QUIET)
         switch.click(None, None, None, js="() => rpTheme()", api_visibility="private")
         sidebar.reviews.click(None, None, None, js="() => rpView('review')", api_visibility="private")

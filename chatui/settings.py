@@ -12,15 +12,14 @@ from chatui.engine.protocol import Sampling
 from chatui.engine.server import Patience, address
 from feedback.errors import BadInput
 from feedback.ratings import MAX_REASON, MAX_REASONS
-from feedback.settings import Interval, Settings
+from feedback.settings import Interval, Settings, between_commas
 
 _SAMPLING = Sampling()
 
 
 def parse_reasons(value: Any) -> list[str]:
     """Read reasons between commas. Raises ValueError for none, too many, or one that is too long."""
-    parts = [str(part).strip() for part in (value if isinstance(value, list) else str(value).split(","))]
-    reasons = list(dict.fromkeys(part for part in parts if part))
+    reasons = between_commas(value)
     if not 0 < len(reasons) <= MAX_REASONS or max(map(len, reasons)) > MAX_REASON:
         raise ValueError(f"give 1 to {MAX_REASONS} reasons of at most {MAX_REASON} characters, between commas")
     return reasons
@@ -28,14 +27,12 @@ def parse_reasons(value: Any) -> list[str]:
 
 def parse_addresses(value: Any) -> list[str]:
     """Read servers' addresses between commas. Raises ValueError with what is wrong with one."""
-    parts = [str(part).strip() for part in (value if isinstance(value, list) else str(value).split(","))]
-    return list(dict.fromkeys(address(part) for part in parts if part))
+    return between_commas(value, address)
 
 
 def parse_names(value: Any) -> list[str]:
     """Read names of hosts between commas. Raises ValueError for what is none."""
-    parts = [str(part).strip().lower() for part in (value if isinstance(value, list) else str(value).split(","))]
-    names = list(dict.fromkeys(part for part in parts if part))
+    names = between_commas(value, str.lower)
     if not all(re.fullmatch(r"[\w.-]+", name) for name in names):
         raise ValueError("give names alone, such as chat.example.org, between commas")
     return names

@@ -35,13 +35,13 @@ class SurveyViews:
 
     def survey_told(self, survey: Survey, language: str) -> dict[str, Any]:
         """Return the numbers of a survey, under the names that the reader knows."""
-        named = self._persona_names(language)
+        named = self._names(language)
         return {
             "total": _share(survey.total),
             "corrected": _share(survey.corrected),
             "asked": _share(survey.asked),
-            "corrected_personas": [_share(s, named(s.name)) for s in survey.corrected_personas],
-            "corrected_versions": [_share(s, _version_name(s.name, language)) for s in survey.corrected_versions],
+            "corrected_personas": [_share(s, named["persona"](s.name)) for s in survey.corrected_personas],
+            "corrected_versions": [_share(s, named["version"](s.name)) for s in survey.corrected_versions],
             "openings": [list(line) for line in survey.openings],
             "questions": survey.questions,
             "at": survey.at.isoformat(),
@@ -49,68 +49,74 @@ class SurveyViews:
 
     def survey_plots(self, survey: Survey, language: str) -> list[Any]:
         """Draw a survey: over time, by version, by persona, by reason of thumbs down and up."""
-        say = words(language)
+        say, named = words(language), self._names(language)
         by = "plot_over_days" if survey.step == "day" else "plot_over_weeks"
-
-        def reason(name: str) -> str:
-            return say.get(f"reason_{name}", name)
-
-        def version(name: str) -> str:
-            return _version_name(name, language)
-
         return [
             shares_over_time(say[by], say["plot_over_about"], survey.over_time, say),
-            shares_by_name(say["plot_versions"], say["plot_share_about"], survey.versions, say, version),
-            shares_by_name(
-                say["plot_personas"], say["plot_share_about"], survey.personas, say, self._persona_names(language)
-            ),
-            shares_by_name(say["plot_down"], say["plot_down_about"], survey.reasons_down, say, reason, "down"),
-            shares_by_name(say["plot_up"], say["plot_up_about"], survey.reasons_up, say, reason),
+            shares_by_name(say["plot_versions"], say["plot_share_about"], survey.versions, say, named["version"]),
+            shares_by_name(say["plot_personas"], say["plot_share_about"], survey.personas, say, named["persona"]),
+            shares_by_name(say["plot_down"], say["plot_down_about"], survey.reasons_down, say, named["reason"], "down"),
+            shares_by_name(say["plot_up"], say["plot_up_about"], survey.reasons_up, say, named["reason"]),
         ]
 
-    def _persona_names(self, language: str) -> Callable[[str], str]:
-        names = {"": words(language)["persona_none"]}
-        names |= {line["id"]: line["name"] for line in known_personas(self.store, language)}
-        return lambda key: names.get(key, key)
+    def survey_file(self, survey: Survey, kind: str, language: str) -> dict[str, str]:
+        """Return a survey as a file's name and text, CSV or JSON, under the names that the reader knows.
+
+        Raises BadInput for a kind, and for a language.
+        """
+        if kind not in ("csv", "json"):
+            raise BadInput(f"The kind {kind!r} is not known; csv and json are.")
+        lines = _lines(survey, self._names(language))
+        text = json.dumps(lines, ensure_ascii=False, indent=1) + "\n" if kind == "json" else _csv(lines)
+        return {"name": f"feedback-{survey.at:%Y-%m-%d}.{kind}", "text": text}
+
+    def _names(self, language: str) -> dict[str, Callable[[str], str]]:
+        """Return how versions, personas and reasons are called. Raises BadInput for a language."""
+        personas = {line["id"]: line["name"] for line in known_personas(self.store, language)}
+        say = words(language)
+        personas[""] = say["persona_none"]
+        return {
+            "version": lambda name: _version_name(name, say),
+            "persona": lambda name: personas.get(name, name),
+            "reason": lambda name: say.get(f"reason_{name}", name),
+        }
 
 
-def survey_file(survey: Survey, kind: str) -> dict[str, str]:
-    """Return what a survey counted as a file's name and text: CSV or JSON. Raises BadInput."""
-    if kind not in ("csv", "json"):
-        raise BadInput(f"The kind {kind!r} is not known; csv and json are.")
+def _lines(survey: Survey, named: Mapping[str, Callable[[str], str]]) -> list[dict[str, Any]]:
+    tables: list[tuple[str, str, Sequence[Share]]] = [
+        ("all", "", [survey.total]),
+        (survey.step, "", survey.over_time),
+        ("version", "version", survey.versions),
+        ("persona", "persona", survey.personas),
+        ("reason_up", "reason", survey.reasons_up),
+        ("reason_down", "reason", survey.reasons_down),
+        ("corrected", "", [survey.corrected]),
+        ("corrected_version", "version", survey.corrected_versions),
+        ("corrected_persona", "persona", survey.corrected_personas),
+        ("asked_at_random", "", [survey.asked]),
+    ]
     lines = [
-        {"by": by, "name": s.name, "part": s.part, "whole": s.whole, "share": s.share, "low": s.interval[0],
-         "high": s.interval[1], "enough": s.enough}
-        for by, shares in _tables(survey).items()
+        {"by": by, "name": named[what](s.name) if what else s.name, "part": s.part, "whole": s.whole,
+         "share": s.share, "low": s.interval[0], "high": s.interval[1], "enough": s.enough}
+        for by, what, shares in tables
         for s in shares
     ]  # fmt: skip
-    text = json.dumps(lines, ensure_ascii=False, indent=1) + "\n" if kind == "json" else _csv(lines)
-    return {"name": f"feedback-{survey.at:%Y-%m-%d}.{kind}", "text": text}
-
-
-def _tables(survey: Survey) -> dict[str, Sequence[Share]]:
-    return {
-        "all": [survey.total],
-        survey.step: survey.over_time,
-        "version": survey.versions,
-        "persona": survey.personas,
-        "reason_up": survey.reasons_up,
-        "reason_down": survey.reasons_down,
-        "corrected": [survey.corrected],
-        "corrected_version": survey.corrected_versions,
-        "corrected_persona": survey.corrected_personas,
-        "asked_at_random": [survey.asked],
-    }
+    rate = dict.fromkeys(("share", "low", "high", "enough"))  # of how questions begin there is none
+    return lines + [
+        {"by": "opening", "name": begins, "part": n, "whole": survey.questions, **rate} for begins, n in survey.openings
+    ]
 
 
 def _csv(lines: Sequence[Mapping[str, Any]]) -> str:
     def cell(value: Any) -> str:
         text = "" if value is None else str(value)
-        if isinstance(value, str) and text[:1] in "=+-@\t\r":
+        if isinstance(value, str) and text.startswith(tuple("=+-@\t\r")):
             text = "'" + text  # a name that somebody gave must not become a formula of a spreadsheet
         return '"' + text.replace('"', '""') + '"' if set(text) & set(',"\n\r') else text
 
-    return "".join(",".join(map(cell, row)) + "\r\n" for row in [list(lines[0]), *(line.values() for line in lines)])
+    rows = [list(lines[0]), *(line.values() for line in lines)]
+    # Excel takes a file without this mark for one of its own old encodings.
+    return "\ufeff" + "".join(",".join(map(cell, row)) + "\r\n" for row in rows)
 
 
 def _share(share: Share, name: str = "") -> dict[str, Any]:
@@ -119,6 +125,5 @@ def _share(share: Share, name: str = "") -> dict[str, Any]:
             "enough": share.enough}  # fmt: skip
 
 
-def _version_name(name: str, language: str) -> str:
-    say = words(language)
+def _version_name(name: str, say: Mapping[str, str]) -> str:
     return say["imported"] if name == IMPORTED else say["base"] if name == "0" else say["version"].format(n=name)

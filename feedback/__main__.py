@@ -65,7 +65,9 @@ def _import(store: Store, args: argparse.Namespace) -> int:
 
 
 def _export(store: Store, args: argparse.Namespace) -> int:
-    print(f"{export_file(store, args.file, args.format)} lines written to {args.file}.")
+    count = export_file(store, args.file, args.format)
+    # Standard output may be the file itself, as /dev/stdout.
+    print(f"{count} lines written to {args.file}.", file=sys.stderr)
     return 0
 
 

@@ -68,8 +68,8 @@ class Runs(Sessions):
                 raise BadInput(f"Run {run_id} has ended already: {run.status}.")
             run.cancel_asked_by = run.cancel_asked_by or person
 
-    def runs(self, limit: int = 100) -> list[RunLine]:
-        """List runs, newest first."""
+    def runs(self, limit: int | None = 100) -> list[RunLine]:
+        """List runs, newest first; None: all of them."""
         with self.reading() as session:
             query = select(Run).order_by(Run.id.desc()).limit(limit)
             numbers = dict(session.execute(select(ModelVersion.run_id, ModelVersion.number)).tuples().all())

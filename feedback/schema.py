@@ -1,4 +1,4 @@
-"""The tables. What each word means stands in README.md; no other file defines a column.
+"""The tables, each with what a row of it is; no other file defines a column.
 
 Messages are insert-only, but for a reply while it is being written. Everything a person changes (a
 rating, a correction, what serves) is kept as one row per change.

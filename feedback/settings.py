@@ -6,7 +6,7 @@ line wins over its `RAPPORT_*` environment variable, which wins over the default
 
 import argparse
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -34,6 +34,12 @@ def parse_interval(value: Any) -> timedelta | None:
     if int(match[1]) * _SECONDS[match[2]] > MOST_DAYS * _SECONDS["d"]:
         raise ValueError(f"ten years is the most, as {MOST_DAYS}d; off switches it off")
     return timedelta(seconds=int(match[1]) * _SECONDS[match[2]])
+
+
+def between_commas(value: Any, read: Callable[[str], str] = str) -> list[str]:
+    """Read what stands between commas, or in a list, each part once and by `read`; empty parts are none."""
+    parts = (str(part).strip() for part in (value if isinstance(value, list) else str(value).split(",")))
+    return list(dict.fromkeys(read(part) for part in parts if part))
 
 
 Interval = Annotated[timedelta | None, BeforeValidator(parse_interval)]

@@ -125,12 +125,6 @@ class Turns(Sessions):
             message = find(session, Message, message_id)
             session.add(Signal(message_id=message.id, person_id=person, kind=kind))
 
-    def signals(self, message_id: str) -> list[str]:
-        """Return the weak signals on a message, oldest first."""
-        with self.reading() as session:
-            query = select(Signal.kind).where(Signal.message_id == message_id).order_by(Signal.id)
-            return list(session.scalars(query))
-
 
 def _beat(session: Session, message_id: str, text: str) -> None:
     running = update(Message).where(Message.id == message_id, Message.status == "running")

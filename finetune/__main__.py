@@ -180,7 +180,7 @@ def _versions(data: DataSettings, args: argparse.Namespace) -> int:
 def _runs(data: DataSettings, args: argparse.Namespace) -> int:
     store = existing(data, reads=True)
     dead = None if store.read_only or not data.data_dir.is_dir() else dead_run(store, data)
-    rows = [asdict(run) for run in reversed(store.runs())]
+    rows = [asdict(run) for run in reversed(store.runs(limit=None))]
     if args.json:
         keys = ("status", "step", "total", "version", "attempts", "reason")
         print(json.dumps([{"run": row["id"], **{key: row[key] for key in keys}} for row in rows]))

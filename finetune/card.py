@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from feedback.settings import DataSettings
@@ -20,7 +21,7 @@ def lines_of(told: dict[str, Any]) -> Iterator[str]:
     """Write a card as lines of text."""
     made = f", {told['method']}, made by run {told['run']}" if told["run"] is not None else ""
     marks = [mark for mark, on in (("pinned", told["pinned"]), ("folder deleted", told["pruned_at"])) if on]
-    yield f"Version {told['version']}: {told['kind']} on {told['base_model']}{made}, {_day(told['created_at'])}"
+    yield f"Version {told['version']}: {told['kind']} on {told['base_model']}{made}, {_local(told['created_at'])}"
     yield f"  {told['path']}" + (f" ({', '.join(marks)})" if marks else "")
     if told["slower"]:
         yield "  It cannot be merged into the base's weights, so it replies more slowly than the base does."
@@ -31,8 +32,8 @@ def lines_of(told: dict[str, Any]) -> Iterator[str]:
         yield f"  {name:18} {_figure(one)}"
     yield f"Serves: {told['share']:.0%} of new conversations" if told["share"] else "Serves: not now"
     for spell in told["served"]:
-        until = _day(spell["until"]) if spell["until"] else "now"
-        yield f"  {_day(spell['since'])} to {until}: {spell['share']:.0%}"
+        until = _local(spell["until"]) if spell["until"] else "now"
+        yield f"  {_local(spell['since'])} to {until}: {spell['share']:.0%}"
     yield f"Thumbs: {_earned(told['earned'])}"
     for one in told["trials"]:
         yield f"Trial {one['id']}, version {one['candidate']} against {one['against']}: {_trial(one)}"
@@ -66,5 +67,5 @@ def _trial(one: dict[str, Any]) -> str:
     return f"{one['outcome']}. {one['reason']}" if one["outcome"] else f"goes on, with {one['share']:.0%}"
 
 
-def _day(at: str) -> str:
-    return at[:16].replace("T", " ")
+def _local(at: str) -> str:
+    return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M}"

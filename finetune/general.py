@@ -2,7 +2,7 @@
 
 The prompts are the project's, the answers the base model's, made once per base and kept as
 `DIR/general.json`; nobody's data is in them. Training keeps the candidate close to the base on the
-answers (see `descent.py`); what has been forgotten the gate measures on other prompts (`written.py`).
+answers (see `descent.py`); what has been forgotten the gate measures on other prompts (`probes.py`).
 """
 
 import json

@@ -60,9 +60,8 @@ METHODS = {
     "dora": Method(2e-3, True),
     "adalora": Method(5e-3, True),
     "ia3": Method(2e-2, True),
-    "prefix": Method(
-        1e-2, False, again=False, packs=False
-    ),  # its keys and values are a cache, which transformers drops then
+    # Keys and values that stand before a row are a cache, which transformers drops where it computes again.
+    "prefix": Method(1e-2, False, again=False, packs=False),
     "prompt": Method(2e-2, False, packs=False),
     "bottleneck": Method(2e-3, False, "bottleneck"),
     "full": Method(5e-5, False, "model"),

@@ -6,6 +6,7 @@ summer and in winter.
 
 import re
 from datetime import datetime, time, timedelta
+from itertools import takewhile
 from typing import Annotated
 
 from cronsim import CronSim, CronSimError
@@ -26,16 +27,44 @@ def last_moment(expression: str, at: datetime) -> datetime | None:
     return next(CronSim(expression, following, reverse=True), None)
 
 
-def next_moment(expression: str, at: datetime) -> datetime | None:
-    """Return the first moment after `at` that a cron expression names, both in local time; None if there is none."""
-    return next(CronSim(expression, at), None)
+def next_moment(expression: str, at: datetime, hours: str = "") -> datetime | None:
+    """Return the first moment after `at`, in these hours, that a cron expression names; None if there is none.
+
+    All in local time. The expression must meet the hours, or this looks for ever.
+    """
+    moment = next(CronSim(expression, at), None)
+    while moment is not None and not within(hours, moment):
+        moment = next(CronSim(expression, next_within(hours, moment) - timedelta(seconds=1)), None)
+    return moment
 
 
 def within(hours: str, at: datetime) -> bool:
-    """Tell whether a local time lies in hours such as 22:00-06:00, which may go over midnight; its end does not."""
+    """Tell whether a local time lies in hours such as 22:00-06:00, which may go over midnight; its end does not.
+
+    Every time lies in no hours (empty).
+    """
+    if not hours:
+        return True
     begins, ends = _ends_of(hours)
     clock = at.time()
     return begins <= clock < ends if begins < ends else clock >= begins or clock < ends
+
+
+def next_within(hours: str, at: datetime) -> datetime:
+    """Return a local time that lies in these hours, else when they begin next after it."""
+    if within(hours, at):
+        return at
+    begin = datetime.combine(at, _ends_of(hours)[0])
+    return begin if begin > at else begin + timedelta(days=1)
+
+
+def meet(expression: str, hours: str) -> bool:
+    """Tell whether a cron expression names any moment in these hours."""
+    # Which days it names does not matter: the moments of each are the same.
+    daily = " ".join([*expression.split()[:2], "* * *"])
+    day = datetime(2024, 1, 1)
+    moments = CronSim(daily, day - timedelta(seconds=1))
+    return any(within(hours, moment) for moment in takewhile(lambda moment: moment.date() == day.date(), moments))
 
 
 def _ends_of(hours: str) -> tuple[time, time]:

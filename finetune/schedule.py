@@ -7,7 +7,7 @@ from feedback.errors import RapportError
 from feedback.judging import GOOD, opinions
 from feedback.store import Store
 from finetune.machine import Machine, short_of_disk
-from finetune.moments import last_moment, next_moment, on_the_wall, within
+from finetune.moments import last_moment, next_moment, next_within, on_the_wall, within
 from finetune.settings import ScheduleSettings
 
 LATE = timedelta(minutes=10)  # after a cron expression's moment; a machine that slept through it waits for the next
@@ -86,7 +86,7 @@ def due(now: datetime, record: RecordNow, settings: ScheduleSettings, machine: M
 
 def hindrance(now: datetime, settings: ScheduleSettings, machine: Machine) -> str:
     """Say why no run may compute now, whether it would be begun or taken up; empty if it may."""
-    if settings.quiet_hours and not within(settings.quiet_hours, on_the_wall(now)):
+    if not within(settings.quiet_hours, on_the_wall(now)):
         return f"A run waits for the quiet hours, {settings.quiet_hours}."
     if machine.gpu is not None and machine.gpu < settings.min_free_gpu:
         return f"A run waits for GPU memory: {machine.gpu:.1f} GB of the {settings.min_free_gpu:g} it needs are free."
@@ -97,18 +97,23 @@ def _wait_for_interval(now: datetime, record: RecordNow, settings: ScheduleSetti
     """Say how long the newest run, or the first new feedback, is too near for another one; empty if it is not."""
     since = record.began[0] if record.began else record.first_new_at
     next_at = since + (settings.retrain_every or timedelta()) if since else now
-    return f"Enough new feedback; the next run starts in {_spoken(next_at - now)}." if now < next_at else ""
+    if next_at <= now:
+        return ""
+    clock = on_the_wall(next_at)
+    begins = next_within(settings.quiet_hours, clock)
+    starts_at = next_at if begins == clock else begins.astimezone()
+    return f"Enough new feedback; the next run starts in {_spoken(starts_at - now)}."
 
 
 def _wait_for_moment(now: datetime, record: RecordNow, settings: ScheduleSettings) -> str:
     """Say which moment of the cron expression is the next that counts; empty if one has just come."""
     clock = on_the_wall(now)
     earliest = _earliest(record, settings)
-    last = last_moment(settings.retrain_cron, clock)
-    if last is not None and clock - last < LATE and (earliest is None or earliest <= last):
+    moment = _moment_of(clock, settings)
+    if moment is not None and (earliest is None or earliest <= moment):
         return ""
     after = clock if earliest is None else max(clock, earliest - timedelta(seconds=1))  # a moment may be the earliest
-    following = next_moment(settings.retrain_cron, after)
+    following = next_moment(settings.retrain_cron, after, settings.quiet_hours)
     when = f" at {following:%Y-%m-%d %H:%M}" if following else ""
     return f"Enough new feedback; the next run starts{when} ({settings.retrain_cron})."
 
@@ -120,10 +125,17 @@ def _earliest(record: RecordNow, settings: ScheduleSettings) -> datetime | None:
     with the seconds it was late, the next night would come too soon; and one that somebody asked for would take it.
     """
     for began in map(on_the_wall, record.began):
-        moment = last_moment(settings.retrain_cron, began)
-        if moment is not None and began - moment < LATE:
+        moment = _moment_of(began, settings)
+        if moment is not None:
             return moment + (settings.retrain_every or timedelta())
     return None
+
+
+def _moment_of(clock: datetime, settings: ScheduleSettings) -> datetime | None:
+    """Return the moment, in the quiet hours, that a run which begins at this local time begins by; None without one."""
+    last = last_moment(settings.retrain_cron, clock)
+    counts = last is not None and clock - last < LATE and within(settings.quiet_hours, last)
+    return last if counts else None
 
 
 def record_now(store: Store, wanted: int = 0) -> RecordNow:

@@ -28,7 +28,7 @@ _AGAIN_S = 60.0  # a process that ends at once must not be started again and aga
 
 
 class Scheduler:
-    """Asks every few seconds whether a run is due; `retrain`, `cancel` and `outlook` are what the page needs of it."""
+    """Asks every few seconds whether a run is due, and does what the page asks of learning (its `needs.Learner`)."""
 
     def __init__(self, store: Store, data: DataSettings, train: TrainSettings, schedule: ScheduleSettings):
         """Look at `store`; runs get `train`."""

@@ -3,19 +3,18 @@
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator
 from pydantic_settings import NoDecode
 
-from feedback.settings import MOST_DAYS, Interval, Settings
-from finetune.moments import Cron, Hours
+from feedback.settings import MOST_DAYS, Interval, Settings, between_commas
+from finetune.moments import Cron, Hours, meet
 
 TRACKERS = ("tensorboard", "wandb", "trackio")
 
 
 def parse_trackers(value: Any) -> list[str]:
     """Read trackers' names between commas; none is fine. Raises ValueError for one that is not known."""
-    parts = [str(part).strip().lower() for part in (value if isinstance(value, list) else str(value).split(","))]
-    names = list(dict.fromkeys(part for part in parts if part))
+    names = between_commas(value, str.lower)
     if not set(names) <= set(TRACKERS):
         raise ValueError(f"give {', '.join(TRACKERS)}, or several of them between commas")
     return names
@@ -181,3 +180,11 @@ class ScheduleSettings(DiskSettings):
     min_free_gpu: float = Field(
         0, ge=0, description="least free GPU memory with which a run starts by itself, in GB; 0: whatever there is"
     )
+
+    @field_validator("quiet_hours")
+    @classmethod
+    def _some_moment_lies_in_them(cls, hours: str, given: ValidationInfo) -> str:
+        cron = given.data.get("retrain_cron")
+        if cron and not meet(cron, hours):
+            raise ValueError(f"no moment of --retrain-cron {cron!r} lies in them")
+        return hours

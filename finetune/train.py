@@ -47,13 +47,11 @@ class Trained:
 
     steps: int
     train_loss: float
-    validation: list[
-        float
-    ]  # mean after each epoch of pairs' losses in nats a token, and of misranked thumbs; may be empty
+    # Mean after each epoch of pairs' losses in nats a token, and of misranked thumbs; may be empty.
+    validation: list[float]
     tokens: int  # tokens read in training, padding and general prompts left out
-    general: list[
-        float
-    ]  # rise of the loss on general prompts not trained on, after each epoch; empty if none is spared
+    # Rise of the loss on general prompts not trained on, after each epoch; empty if none is spared.
+    general: list[float]
     kept_epoch: int  # whose weights were kept
 
 

@@ -56,7 +56,8 @@ def _history(data: DataSettings, args: argparse.Namespace) -> int:
             yield "Nothing serves yet; the first start of the app, or the first run, begins with the base model."
         for line in lines:
             shares = ", ".join(f"{number}: {share:.0%}" for number, share in line.shares.items())
-            yield f"{line.id:>4}  {line.created_at:%Y-%m-%d %H:%M}  {shares:20} {line.person:10} {line.reason}"
+            at = line.created_at.astimezone()
+            yield f"{line.id:>4}  {at:%Y-%m-%d %H:%M}  {shares:20} {line.person:10} {line.reason}"
 
     return _say(args, [vars(line) for line in lines], shown())
 

@@ -15,9 +15,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-_ON_GRID = (
-    0.02  # error of rounding, as a share of the weights' spread, up to which int4 is what the weights were made of
-)
+# Error of rounding, as a share of the weights' spread, up to which int4 is what the weights were made of.
+_ON_GRID = 0.02
 _LOOKED_AT = 64  # outputs that tell whether they were
 GROUP = 32  # weights that share a scale and a zero in int4, as in the Q4_1 blocks that many models come in
 _TRIED_ROWS = (1, 2, 4, 8, 12, 16, 32)

@@ -68,7 +68,7 @@ function exports() {
   };
   const apart = (text) => row.append(make('span', 'rp-quiet', text));
   apart(rpWord('export_numbers'));
-  for (const kind of ['csv', 'json']) button(kind.toUpperCase(), () => server.numbers([look, kind]));
+  for (const kind of ['csv', 'json']) button(kind.toUpperCase(), () => server.numbers([look, kind, rpSpoken]));
   apart(rpWord('export_record'));
   for (const form of ['own', 'sft', 'kto', 'dpo']) button(rpWord('form_' + form), () => server.record(form));
   return row;

@@ -17,7 +17,7 @@ from feedback.permission import ACTIONS
 from feedback.settings import DataSettings
 from feedback.store import Store
 from tests.chatui.running import Running, served
-from tests.feedback.talk import exchange, give_to, set_role
+from tests.feedback.talk import exchange, give_to, set_role, signals_of
 
 ROOM = Path(__file__).parent.parent.parent / "chatui"
 # What is called beside the door: it draws what was opened through it, or answers with what was just done.
@@ -38,7 +38,7 @@ def state(store: Store) -> tuple[object, ...]:
     """Everything that a refused call could have changed."""
     lines = [(line.id, line.title, line.running) for line in store.conversations("ann")]
     ids = [m.id for m in store.history("theirs")]
-    return lines, store.history("theirs"), store.stats(), [store.signals(i) for i in ids], store.serving()
+    return lines, store.history("theirs"), store.stats(), [signals_of(store, i) for i in ids], store.serving()
 
 
 CALLS = [

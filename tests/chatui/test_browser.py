@@ -12,6 +12,7 @@ from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, wait_for
 from tests.chatui.visit import IN_BROWSER, REPLY, conversation, history, say
+from tests.feedback.talk import signals_of
 
 pytestmark = IN_BROWSER
 
@@ -154,7 +155,7 @@ def test_another_reply_is_a_sibling_and_the_arrows_step_through_them(page, runni
     page.click(".rp-b[data-act=next]")  # right at the end writes another one
     page.locator(".rp-steps", has_text="3/3").wait_for()
     page.locator(f"{REPLY} .rp-b[data-act=up]").wait_for()
-    assert running.app.store.signals(first.id) == ["regenerated"]
+    assert signals_of(running.app.store, first.id) == ["regenerated"]
 
 
 def test_editing_ones_own_message_begins_a_branch(page, running: Running) -> None:
@@ -365,15 +366,15 @@ def test_markdown_code_and_formulas_are_drawn_and_weak_signals_kept(
         page.locator(f"{REPLY} {drawn}").first.wait_for()
     asked, reply = (m.id for m in history(page, running))
     page.click(f"{REPLY} .rp-b[data-act=copy]")
-    wait_for(lambda: running.app.store.signals(reply) == ["copied"])
+    wait_for(lambda: signals_of(running.app.store, reply) == ["copied"])
     page.click(f"{REPLY} .rp-b[data-act=regenerate]")
     page.locator(".rp-steps", has_text="2/2").wait_for()
-    assert running.app.store.signals(reply) == ["copied", "regenerated"]
+    assert signals_of(running.app.store, reply) == ["copied", "regenerated"]
     page.click(".user-row .rp-b[data-act=edit]")
     page.fill(".rp-edit textarea", "show me less")
     page.click(".rp-edit .rp-save")
     page.locator(".user-row", has_text="show me less").wait_for()
-    wait_for(lambda: running.app.store.signals(asked) == ["edited"])
+    wait_for(lambda: signals_of(running.app.store, asked) == ["edited"])
 
 
 def test_what_no_longer_fits_the_model_is_said(page, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

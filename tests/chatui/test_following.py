@@ -8,6 +8,7 @@ from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, wait_for
 from tests.chatui.visit import IN_BROWSER, REPLY, begin, conversation, history, say
+from tests.feedback.talk import signals_of
 
 pytestmark = IN_BROWSER
 
@@ -61,7 +62,7 @@ def test_a_second_tab_follows_and_stop_there_ends_it_for_all(page, running: Runn
         assert tab.locator(f"{REPLY} .message").inner_text().strip() == "Once upon"
     reply = history(page, running)[1]
     assert (reply.status, reply.content) == ("stopped", "Once upon ")
-    assert running.app.store.signals(reply.id) == ["stopped"]
+    assert signals_of(running.app.store, reply.id) == ["stopped"]
 
 
 def test_a_stopped_reply_goes_on_from_where_it_was_cut(page, running: Running, engine: ScriptedEngine) -> None:
@@ -95,7 +96,7 @@ def test_a_reply_that_nobody_follows_is_stopped_with_its_text(
     other.goto(f"{running.url}/?c={address}")
     other.locator(f"{REPLY} .rp-note", has_text="stopped").wait_for()
     assert other.locator(f"{REPLY} .message").inner_text().strip() == "Once upon"
-    assert running.app.store.signals(reply.id) == []  # nobody pressed Stop
+    assert signals_of(running.app.store, reply.id) == []  # nobody pressed Stop
 
 
 def test_a_long_conversation_shows_its_end_and_more_when_asked(page, running: Running) -> None:

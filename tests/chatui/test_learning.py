@@ -58,7 +58,10 @@ def test_what_people_think_is_told_in_numbers_and_drawn_without_any_other_machin
 
 def test_the_numbers_and_the_record_are_downloaded(page, running: Running) -> None:
     open_part(page, "feedback")
-    for button, name, said in (("CSV", ".csv", "version,0,16,24,"), ("KTO", "rapport-kto.jsonl", '"label": false')):
+    for button, name, said in (
+        ("CSV", ".csv", "version,base model,16,24,"),
+        ("KTO", "rapport-kto.jsonl", '"label": false'),
+    ):
         with page.expect_download() as saved:
             page.locator("#rp-survey .rp-small", has_text=button).click()
         assert saved.value.suggested_filename.endswith(name)

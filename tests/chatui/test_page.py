@@ -35,6 +35,13 @@ def engine(running: Running, monkeypatch: pytest.MonkeyPatch) -> ScriptedEngine:
     return scripted
 
 
+def test_a_button_that_is_a_sign_alone_says_what_it_does(page, running: Running) -> None:
+    for sign, said in (("◐", "Light or dark"), ("?", "Keys")):
+        button = page.locator("#rp-bar").get_by_role("button", name=said)
+        button.wait_for()
+        assert (button.inner_text(), button.get_attribute("title")) == (sign, said)
+
+
 def test_every_key_of_the_list_does_what_the_list_says(page, running: Running, engine: ScriptedEngine) -> None:
     # The page gives the composer the focus once it has drawn its conversation; in there a slash is a slash.
     page.wait_for_function("() => document.activeElement === document.querySelector('#rp-ask textarea')")

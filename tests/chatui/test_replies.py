@@ -11,6 +11,7 @@ from chatui.serving import ServingWatch
 from feedback.errors import BadInput, Busy, NotFound
 from feedback.store import Store
 from tests.chatui.scripted import ScriptedEngine, wait_for
+from tests.feedback.talk import signals_of
 
 
 def running(store: Store, *pieces: str, gated: bool = False) -> tuple[Replies, ScriptedEngine]:
@@ -286,7 +287,7 @@ def test_regenerating_adds_a_sibling_and_overwrites_nothing(store: Store) -> Non
     assert (shown.id, shown.content, shown.siblings) == (second, "two", (first, second))
     assert store.message(first).content == "one"
     assert engine.asked[-1] == [("user", "Hi")]
-    assert store.signals(first) == ["regenerated"]
+    assert signals_of(store, first) == ["regenerated"]
     store.show(first)
     assert store.history(conversation)[1].id == first
     assert store.history(conversation)[0].id == user.id
@@ -303,7 +304,7 @@ def test_editing_a_message_begins_a_branch_with_a_reply_of_its_own(store: Store)
     assert engine.asked[-1] == [("user", "one"), ("assistant", "yes"), ("user", "two, but other")]
     store.show(second.id)
     assert [m.content for m in store.history(conversation)] == ["one", "yes", "two", "yes"]
-    assert store.signals(second.id) == ["edited"]
+    assert signals_of(store, second.id) == ["edited"]
 
 
 def test_the_first_message_can_be_edited_too(store: Store) -> None:

@@ -11,6 +11,7 @@ from feedback.formats import Incoming, IncomingMessage
 from feedback.records import Opening
 from feedback.store import Store
 from tests.chatui.scripted import ScriptedEngine, wait_for
+from tests.feedback.talk import signals_of
 
 
 @pytest.fixture
@@ -32,7 +33,7 @@ def test_a_stop_that_cuts_a_reply_speaks_against_it(store: Store, replies: Repli
     wait_for(lambda: live.text == "Hel")
     assert replies.stop(live.conversation_id)
     wait_for(lambda: not live.running)
-    assert (store.message(live.message_id).status, store.signals(live.message_id)) == ("stopped", ["stopped"])
+    assert (store.message(live.message_id).status, signals_of(store, live.message_id)) == ("stopped", ["stopped"])
 
 
 def test_a_stop_that_comes_after_the_last_word_says_nothing(
@@ -48,7 +49,7 @@ def test_a_stop_that_comes_after_the_last_word_says_nothing(
     live = replies.send(store.new_conversation(), "Hi")
     engine.gates[0].release(2)
     wait_for(lambda: not live.running)
-    assert (store.message(live.message_id).status, store.signals(live.message_id)) == ("complete", [])
+    assert (store.message(live.message_id).status, signals_of(store, live.message_id)) == ("complete", [])
 
 
 def test_a_reply_that_ends_as_the_app_does_is_not_spoken_against(
@@ -58,7 +59,7 @@ def test_a_reply_that_ends_as_the_app_does_is_not_spoken_against(
     engine.gates[0].release()
     wait_for(lambda: live.text == "Hel")
     replies.close()
-    assert (store.message(live.message_id).status, store.signals(live.message_id)) == ("stopped", [])
+    assert (store.message(live.message_id).status, signals_of(store, live.message_id)) == ("stopped", [])
 
 
 def test_halves_of_characters_are_joined_as_they_come_and_never_sent_alone(

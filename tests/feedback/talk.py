@@ -5,7 +5,7 @@ from typing import Any
 from feedback.messages import append, title_of
 from feedback.ratings import person
 from feedback.records import Feedback
-from feedback.schema import LOCAL, Conversation, Person, RatingEvent, Reply, now
+from feedback.schema import LOCAL, Conversation, Person, RatingEvent, Reply, Signal, now
 from feedback.store import Store
 
 # What the record tells of a whole reply with a thumb up.
@@ -74,6 +74,12 @@ def events(store: Store) -> list[tuple[int, list[str], str]]:
     with store.reading() as session:
         rows = session.query(RatingEvent).order_by(RatingEvent.id)
         return [(row.value, list(row.reasons), row.comment) for row in rows]
+
+
+def signals_of(store: Store, message: str) -> list[str]:
+    """Read the weak signals on a message, oldest first."""
+    with store.reading() as session:
+        return [row.kind for row in session.query(Signal).filter_by(message_id=message).order_by(Signal.id)]
 
 
 def set_role(store: Store, role: str, person_id: str = LOCAL) -> None:

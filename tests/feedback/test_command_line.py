@@ -1,6 +1,8 @@
 """python -m feedback: what it prints and what it exits with."""
 
 import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,6 +13,7 @@ from sqlalchemy import Engine, event
 from feedback.__main__ import main
 from feedback.settings import DataSettings
 from feedback.store import Store
+from tests.processes import ROOT
 
 GOOD = '{"messages":[{"role":"user","content":"q"},{"role":"assistant","content":"a","rating":1}]}\n'
 
@@ -66,10 +69,23 @@ def test_an_export_imported_elsewhere_gives_equal_stats(
     out = tmp_path / "out.jsonl"
     assert run("import", file, "--data-dir", tmp_path / "one") == 0
     assert run("export", out, "--data-dir", tmp_path / "one") == 0
-    assert f"1 lines written to {out}." in capsys.readouterr().out
+    assert f"1 lines written to {out}." in capsys.readouterr().err
     assert run("import", out, "--data-dir", tmp_path / "two") == 0
     one, two = stats(tmp_path / "one", capsys), stats(tmp_path / "two", capsys)
     assert one == two and one["thumbs_up"] == 1
+
+
+def test_an_export_to_standard_output_is_the_lines_and_nothing_else(tmp_path: Path, file: Path) -> None:
+    data = tmp_path / "data"
+    run("import", file, "--data-dir", data)
+    command = [sys.executable, "-m", "feedback", "export", "/dev/stdout", "--data-dir", str(data)]
+    with (tmp_path / "dump.jsonl").open("wb") as dump:
+        subprocess.run(command, cwd=ROOT, stdout=dump, check=True)
+    piped = subprocess.run(command, cwd=ROOT, capture_output=True, check=True)
+    for written in ((tmp_path / "dump.jsonl").read_bytes(), piped.stdout):
+        (line,) = written.splitlines()
+        assert json.loads(line)["messages"][1]["content"] == "a"
+    assert piped.stderr == b"1 lines written to /dev/stdout.\n"
 
 
 def test_stats_for_people_name_each_count(tmp_path: Path, file: Path, capsys: pytest.CaptureFixture[str]) -> None:

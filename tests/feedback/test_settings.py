@@ -8,7 +8,7 @@ import pytest
 from pydantic import Field
 
 from feedback.errors import BadInput
-from feedback.settings import DataSettings, Interval, Settings, as_arguments, parse_interval
+from feedback.settings import DataSettings, Interval, Settings, as_arguments, between_commas, parse_interval
 
 
 class KettleSettings(Settings):
@@ -74,6 +74,12 @@ def test_a_value_of_the_environment_that_cannot_be_used_gets_one_sentence(monkey
     monkeypatch.setenv("RAPPORT_KETTLE_CUPS", "many")
     with pytest.raises(BadInput, match=r"--kettle-cups 'many' cannot be used: [^\n]+"):
         given()
+
+
+@pytest.mark.parametrize("value", ["Tea, coffee,,TEA , coffee", ["Tea", " coffee", "", "tea", "coffee"]])
+def test_what_stands_between_commas_is_read_once_each(value: object) -> None:
+    assert between_commas(value, str.lower) == ["tea", "coffee"]
+    assert between_commas("") == between_commas([]) == []
 
 
 def test_the_help_names_each_default(capsys: pytest.CaptureFixture[str]) -> None:

@@ -95,6 +95,42 @@ def test_runs_keep_to_the_quiet_hours_over_midnight(clock: str, expected: bool) 
     assert expected or answer.reason == "A run waits for the quiet hours, 22:00-06:00."
 
 
+@pytest.mark.parametrize(
+    ("hours", "now", "began", "said"),
+    [
+        ("22:00-06:00", "2030-07-02 15:00", "2030-07-02 13:00", "the next run starts in 7 h"),  # not in four, at 19:00
+        ("22:00-06:00", "2030-07-02 20:00", "2030-07-02 18:00", "the next run starts in 4 h"),  # midnight is within
+        ("22:00-06:00", "2030-07-02 03:00", "2030-07-02 00:30", "the next run starts in 19 h"),  # 06:30 is not
+        ("04:00-06:00", "2030-03-30 20:00", "2030-03-30 19:00", "the next run starts in 7 h"),  # the clock goes forward
+        ("22:00-06:00", "2030-07-02 12:00", "2030-07-02 01:00", "A run waits for the quiet hours, 22:00-06:00."),
+    ],
+)
+def test_a_start_is_announced_for_the_quiet_hours(hours: str, now: str, began: str, said: str) -> None:
+    answer = due(at(now), record(began), ScheduleSettings(quiet_hours=hours))
+    assert not answer.due and said in answer.reason
+
+
+@pytest.mark.parametrize(
+    ("now", "began", "said"),
+    [
+        ("2030-07-02 11:00", None, "at 2030-07-02 23:30 (30 12,23 * * *)"),  # not at 12:30
+        ("2030-07-02 12:31", None, "at 2030-07-02 23:30 (30 12,23 * * *)"),
+        ("2030-07-02 23:31", None, ""),
+        ("2030-07-02 23:31", "2030-07-02 12:31", ""),  # that one somebody asked for
+    ],
+)
+def test_moments_outside_the_quiet_hours_do_not_count(now: str, began: str | None, said: str) -> None:
+    often = ScheduleSettings(retrain_cron="30 12,23 * * *", quiet_hours="22:00-06:00", retrain_every="1d")
+    answer = due(at(now), record(began), often)
+    assert (answer.due, said in answer.reason) == (not said, True), answer
+
+
+def test_a_moment_of_every_minute_is_announced_for_the_begin_of_the_quiet_hours() -> None:
+    always = ScheduleSettings(retrain_cron="* * * * *", quiet_hours="22:00-06:00")
+    assert "at 2030-07-02 22:00 (" in due(at("2030-07-02 12:00"), record(), always).reason
+    assert due(at("2030-07-02 22:00"), record(), always).due
+
+
 def test_hours_of_one_day_end_before_their_end() -> None:
     midday = datetime(2030, 1, 1, 12)
     assert within("09:00-17:00", midday) and not within("09:00-12:00", midday)
@@ -125,6 +161,10 @@ def test_a_run_waits_for_the_machine(machine: Machine, said: str) -> None:
         ({"quiet_hours": "at night"}, "--quiet-hours 'at night' cannot be used: give two times of day"),
         ({"quiet_hours": "22:00-24:30"}, "a time of day goes from 00:00 to 23:59"),
         ({"quiet_hours": "6:00-06:00"}, "begin and end at the same time"),
+        (
+            {"quiet_hours": "22:00-06:00", "retrain_cron": "30 12 1 * *"},
+            "--quiet-hours '22:00-06:00' cannot be used: no moment of --retrain-cron '30 12 1 * *' lies in them",
+        ),
     ],
 )
 def test_what_cannot_be_read_is_refused_in_one_sentence(values: dict[str, str], said: str) -> None:

@@ -1,6 +1,9 @@
 """What is done with versions from the command line, and what two of them write side by side."""
 
 import json
+import time
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -9,7 +12,7 @@ from filelock import FileLock, Timeout
 from chatui.version_views import VersionViews
 from feedback.errors import BadInput, Busy, NotFound
 from feedback.frozen import PairRow
-from feedback.schema import ModelVersion, now
+from feedback.schema import ModelVersion, Promotion, now
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune import methods, side_by_side
@@ -122,6 +125,30 @@ def test_a_card_tells_what_made_a_version_and_how_it_fared(two: Store, data: Dat
         assert part in text
     assert asked(data, "card", "0") == 0
     assert "1 up, 0 down in 1 conversations: 100% up" in capsys.readouterr().out
+
+
+@pytest.fixture
+def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the clock on the wall nine hours before UTC's."""
+    monkeypatch.setenv("TZ", "Asia/Tokyo")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+@pytest.mark.usefixtures("tokyo")
+def test_times_are_printed_as_the_clock_on_the_wall_shows_them(two: Store, data: DataSettings, capsys) -> None:
+    with two.writing() as session:
+        session.get_one(ModelVersion, 0).created_at = datetime.fromisoformat("2030-01-01T18:30:00+00:00")
+        session.get_one(Promotion, 1).created_at = datetime.fromisoformat("2030-01-01T18:45:00+00:00")
+    assert asked(data, "history") == 0
+    assert "2030-01-02 03:45  0: 100%" in capsys.readouterr().out
+    assert told(data, capsys, "history")[0]["created_at"] == "2030-01-01 18:45:00+00:00"
+    assert asked(data, "card", "0") == 0
+    text = capsys.readouterr().out
+    assert ", 2030-01-02 03:30\n" in text and "2030-01-02 03:45 to now" in text
+    assert told(data, capsys, "card", "0")["created_at"] == "2030-01-01T18:30:00+00:00"
 
 
 @pytest.mark.parametrize("method", list(methods.METHODS))
