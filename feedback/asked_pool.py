@@ -24,14 +24,14 @@ _KEYS = 500
 
 def unrated() -> Iterator[ColumnElement[bool]]:
     """Hold for whole replies of living conversations that nobody judged in any way."""
-    yield from (func.lower(Message.role) == "assistant", Message.content != "", _lives())
+    yield from (func.lower(Message.role) == "assistant", Message.content != "", lives())
     yield func.lower(Message.status).in_(("complete", "stopped"))
     yield not_(exists().where(Rating.message_id == Message.id, Rating.value != 0))
     yield not_(_in_force(Correction, Correction.text))
     yield not_(_in_force(Review, Review.verdict))
 
 
-def _lives() -> ColumnElement[bool]:
+def lives() -> ColumnElement[bool]:
     """Hold for messages whose conversation is not deleted."""
     deleted = exists().where(Conversation.id == Message.conversation_id, Conversation.deleted_at.is_not(None))
     return not_(deleted)
@@ -121,7 +121,7 @@ def _texts(session: Session, ids: Sequence[str]) -> list[Text]:
         )
         .outerjoin(asked, asked.id == Message.parent_id)
         .outerjoin(Reply, Reply.message_id == Message.id)
-        .where(_lives())
+        .where(lives())
     )
     found: dict[str, Text] = {}
     for keys in _parts(ids):

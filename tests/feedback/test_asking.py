@@ -164,6 +164,29 @@ def test_the_share_of_thumbs_up_is_that_of_the_random_ones_alone(store: Store) -
     assert (rate.low, rate.high) == wilson(2, 4)
 
 
+def test_the_share_shown_among_the_counts_is_the_same(store: Store) -> None:
+    replies = filled(store, 6)
+    with store.writing() as session:
+        session.add_all(AskedReply(message_id=reply, why=RANDOM) for reply in replies)
+
+    def told() -> tuple[int, int, int]:
+        rate, counted = store.random_rate(), store.survey().asked
+        assert (rate.up, rate.answered) == (counted.part, counted.whole)
+        return rate.asked, rate.answered, rate.up
+
+    store.rate(replies[0], 1)
+    assert told() == (6, 1, 1)
+    store.amend(replies[1], "Corrected without a thumb.")
+    assert told() == (6, 2, 1)
+    store.rate(replies[2], 1, rater="one")
+    store.rate(replies[2], -1, rater="another")
+    assert told() == (6, 3, 1)  # of two raters the last
+    store.delete(store.conversation_of(replies[0]))
+    assert told() == (5, 2, 0)
+    store.delete(store.conversation_of(replies[1]))
+    assert told() == (4, 1, 0)
+
+
 def test_reviewers_at_once_are_given_different_replies(store: Store) -> None:
     filled(store, 40)
     given: list[list[str]] = [[] for _ in range(4)]
