@@ -1,10 +1,12 @@
 """Which replies are asked about, that nobody is asked twice, and what the answers say of all."""
 
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from feedback import asked_pool
 from feedback.asked_pool import sample
 from feedback.chooser import RANDOM, set_apart
 from feedback.errors import BadInput, NotFound
@@ -88,6 +90,39 @@ def test_imported_replies_are_asked_about_where_there_are_no_others(store: Store
         turns = (IncomingMessage("user", f"What of {name}?"), IncomingMessage("assistant", f"Much of {name} is known."))
         store.take_in([Incoming(name, turns)])
     assert len(put_all(store)) >= 8
+
+
+@pytest.mark.parametrize("read_at_most", [20_000, 20])
+def test_a_sample_of_a_file_whose_ids_run_on_reaches_all_of_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, read_at_most: int
+) -> None:
+    monkeypatch.setattr(asked_pool, "_MOST_READ", read_at_most)
+    monkeypatch.setattr(asked_pool, "_WINDOW", 10)
+    rows = []
+    for n in range(60):
+        said = IncomingMessage("user", f"{n}?", f"msg-{n:06}a"), IncomingMessage("assistant", "So.", f"msg-{n:06}b")
+        rows.append(Incoming(f"talk {n}", said))
+    assert store.take_in(rows) == [None] * 60
+    drawn = Counter[str]()
+    with store.reading() as session:
+        for seed in range(120):
+            found = sample(session, np.random.default_rng(seed), 6, lambda key: True)
+            assert len({text.message_id for text in found}) == 6
+            drawn.update(text.message_id for text in found)
+    assert set(drawn) == {f"msg-{n:06}b" for n in range(60)}
+    assert max(drawn.values()) < 30  # 12 times each, were all as often
+
+
+def test_own_replies_are_found_among_many_imported_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [IncomingMessage("user" if n % 2 == 0 else "assistant", f"text {n}", id=f"msg-{n}") for n in range(30)]
+    assert store.take_in([Incoming("theirs", tuple(said))]) == [None]
+    store.add_base("tiny")
+    own = answer(store, ask(store))
+    monkeypatch.setattr(asked_pool, "_MOST_READ", 10)
+    with store.reading() as session:
+        for seed in range(20):
+            found = sample(session, np.random.default_rng(seed), 5, lambda key: True)
+            assert [text.message_id for text in found] == [own]
 
 
 def test_the_same_record_and_seed_choose_the_same_and_write_nothing(store: Store, data) -> None:
