@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from sqlalchemy import event
 
 from feedback.errors import NotFound
 from feedback.formats import Incoming, IncomingMessage
@@ -220,6 +221,18 @@ def test_version_0_saw_nothing(store: Store, rated: str) -> None:
 def test_an_unknown_id_is_not_found(store: Store, rated: str, given: dict, said: str) -> None:
     with pytest.raises(NotFound, match=said):
         store.trace(**given)
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 3_000_000_000, 2**63])
+def test_a_number_that_no_column_holds_is_not_looked_up(store: Store, number: int) -> None:
+    """PostgreSQL would call it a fault of the statement, which reads as one of the database."""
+    asked: list[object] = []
+    engine = store._database.engine
+    event.listen(engine, "before_cursor_execute", lambda *sent: asked.append(sent[3]))
+    for given in ("rating", "version"):
+        with pytest.raises(NotFound, match=f"There is no {given} {number}"):
+            store.trace(**{given: number})
+    assert str(number) not in str(asked)
 
 
 def test_a_version_served_from_one_promotion_to_the_next(store: Store, rated: str) -> None:
