@@ -15,8 +15,8 @@ from sqlalchemy.orm import Session, aliased
 
 from feedback.judging import BAD, GOOD
 from feedback.messages import is_newest, rows_of
+from feedback.promotions import served_when, shares_now
 from feedback.ratings import newest_corrections
-from feedback.reached import served_when, shares_now
 from feedback.schema import (
     Comparison,
     Conversation,
