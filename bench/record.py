@@ -72,7 +72,7 @@ def queries(store: Store) -> dict[str, Callable[[], Any]]:
         "versions": store.versions,
         "version_thumbs": store.version_thumbs,
         "card": lambda: store.card(VERSIONS),
-        "served, every version": lambda: [store.served(n) for n in range(VERSIONS + 1)],
+        "served, every version": store.served_when,
         "promotions": store.promotions,
         "can_roll_back": store.can_roll_back,
         "trials": store.trials,

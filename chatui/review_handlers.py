@@ -1,5 +1,6 @@
 """What the review tab does: the queue, verdicts and corrections. The page sends what it looks for with every event."""
 
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -9,6 +10,7 @@ import gradio as gr
 from chatui.asked import Asked, refusal, sentence
 from chatui.handlers import problem_of
 from feedback.errors import BadInput
+from feedback.messages import could_be_key
 from feedback.reviews import ASK, KINDS, ReviewFilter
 from feedback.store import Store
 
@@ -95,10 +97,10 @@ def wanted_of(look: dict[str, Any]) -> ReviewFilter:
 
 
 def _whole(value: Any) -> int:
-    try:
-        return int(value)
-    except (TypeError, ValueError) as error:
-        raise BadInput(f"The version {value!r} is not known; give its number.") from error
+    with suppress(OverflowError, TypeError, ValueError):
+        if could_be_key(number := int(value)):
+            return number
+    raise BadInput(f"The version {value!r} is not known; give its number.")
 
 
 def _day(value: Any) -> datetime | None:

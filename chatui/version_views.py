@@ -21,15 +21,15 @@ class VersionViews:
     def versions_told(self) -> dict[str, Any]:
         """Return the thumbs that versions earned, when each served, and the history of what served."""
         changes = self.store.promotions()
-        served = {version.number: self.store.served(version.number) for version in self.store.versions()}
+        served = self.store.served_when()
         return {
             "thumbs": {str(number): _earned(one) for number, one in self.store.version_thumbs().items()},
             "served": {
-                str(number): [
+                str(version.number): [
                     {"since": since.isoformat(), "until": until and until.isoformat(), "share": share}
-                    for since, until, share in spells
+                    for since, until, share in served.get(version.number, [])
                 ]
-                for number, spells in served.items()
+                for version in self.store.versions()
             },
             "promotions": [
                 {"at": one.created_at.isoformat(), "reason": one.reason, "shares": sorted(one.shares.items())}

@@ -1,7 +1,10 @@
 """What is looked at to choose which replies to ask about: bounded samples of the unrated and of the rated ones.
 
-So a record of a million messages is as quick as a small one. Of unrated replies these are the newest conversations'
-and a sample of all: message ids are random, so those that follow any id are one. Of ratings, the newest and a sample.
+So a record of a million messages is nearly as quick as a small one. Of unrated replies these are the newest
+conversations' and a sample of all. Ids of replies written here are random, so those that follow any id are a sample.
+Those that a file gave run on, one after another: a long stretch from any place is read, and shuffled. Of ratings, the
+newest and a sample.
+
 Rows are found by their keys: conditions are written so that SQLite, which has no statistics here, is not led to an
 index of which half of the rows share a value.
 """
@@ -24,14 +27,14 @@ _KEYS = 500
 
 def unrated() -> Iterator[ColumnElement[bool]]:
     """Hold for whole replies of living conversations that nobody judged in any way."""
-    yield from (func.lower(Message.role) == "assistant", Message.content != "", _lives())
+    yield from (func.lower(Message.role) == "assistant", Message.content != "", lives())
     yield func.lower(Message.status).in_(("complete", "stopped"))
     yield not_(exists().where(Rating.message_id == Message.id, Rating.value != 0))
     yield not_(_in_force(Correction, Correction.text))
     yield not_(_in_force(Review, Review.verdict))
 
 
-def _lives() -> ColumnElement[bool]:
+def lives() -> ColumnElement[bool]:
     """Hold for messages whose conversation is not deleted."""
     deleted = exists().where(Conversation.id == Message.conversation_id, Conversation.deleted_at.is_not(None))
     return not_(deleted)
@@ -53,12 +56,16 @@ def newest(session: Session, most: int) -> list[Text]:
 
 def sample(session: Session, dice: np.random.Generator, most: int, which: Callable[[str], bool]) -> list[Text]:
     """Read up to `most` of the replies to ask about whose id is one of `which`, each as likely as any other."""
-    start, wanted, found = uuid.UUID(bytes=dice.bytes(16)).hex, _wanted(session), list[str]()
-    for ids in _from(session, start):
-        for keys in _parts(ids):
-            found += filter(which, session.scalars(wanted.where(Message.id.in_(keys)).order_by(Message.id)))
-        if len(found) >= most:
+    own, found = _has_own(session), list[str]()
+    wanted, ids_of = _wanted(session), Reply.message_id if own else Message.id
+    start = uuid.UUID(bytes=dice.bytes(16)).hex if own else _any_id(session, dice)
+    for ids in _from(session, ids_of, start):
+        for keys in _parts(list(filter(which, ids))):
+            found += session.scalars(wanted.where(Message.id.in_(keys)).order_by(Message.id))
+        if own and len(found) >= most:
             break
+    if not own:
+        found = [found[place] for place in dice.permutation(len(found))]
     return _texts(session, found[:most])
 
 
@@ -88,19 +95,30 @@ def _wanted(session: Session) -> Select[Any]:
     """
     wanted = select(Message.id).where(*unrated())
     wanted = wanted.where(not_(exists().where(AskedReply.message_id == Message.id)))
-    if session.scalar(select(Reply.message_id).limit(1)) is not None:
+    if _has_own(session):
         wanted = wanted.where(exists().where(Reply.message_id == Message.id))
     return wanted
 
 
-def _from(session: Session, start: str) -> Iterator[list[str]]:
+def _has_own(session: Session) -> bool:
+    return session.scalar(select(Reply.message_id).limit(1)) is not None
+
+
+def _any_id(session: Session, dice: np.random.Generator) -> str:
+    """Draw a message's id, each as likely as any other; "" of none."""
+    many = session.scalar(select(func.count()).select_from(Message)) or 0
+    place = int(dice.integers(max(many, 1)))
+    return session.scalar(select(Message.id).order_by(Message.id).offset(place).limit(1)) or ""
+
+
+def _from(session: Session, column: InstrumentedAttribute[str], start: str) -> Iterator[list[str]]:
     """Yield message ids in their order, a window at a time: from `start` to the last, then from the first to it."""
     left = _MOST_READ
     for first, last in ((start, None), ("", start)):
         more = True
         while more and left > 0:
-            window = select(Message.id).where(Message.id > first).order_by(Message.id).limit(min(_WINDOW, left))
-            ids = list(session.scalars(window if last is None else window.where(Message.id <= last)))
+            window = select(column).where(column > first).order_by(column).limit(min(_WINDOW, left))
+            ids = list(session.scalars(window if last is None else window.where(column <= last)))
             more = len(ids) == min(_WINDOW, left)
             left -= len(ids)
             if ids:
@@ -121,7 +139,7 @@ def _texts(session: Session, ids: Sequence[str]) -> list[Text]:
         )
         .outerjoin(asked, asked.id == Message.parent_id)
         .outerjoin(Reply, Reply.message_id == Message.id)
-        .where(_lives())
+        .where(lives())
     )
     found: dict[str, Text] = {}
     for keys in _parts(ids):

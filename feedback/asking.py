@@ -14,7 +14,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from feedback import asked_pool
-from feedback.asked_pool import unrated
+from feedback.asked_pool import lives, unrated
 from feedback.chooser import RANDOM, Ask, choose, set_apart
 from feedback.errors import BadInput
 from feedback.guess import Learnt
@@ -85,21 +85,9 @@ class Asking(Sessions):
             put_rating(session, message, value, None, None, reviewer)
 
     def random_rate(self) -> RandomRate:
-        """Return the share of thumbs up among replies asked about by chance, with its 90 % Wilson interval.
-
-        It estimates how reviewers would thumb all replies that nobody rated. The newest thumb on a reply counts; one
-        that was corrected without a thumb was not liked.
-        """
-        drawn = select(AskedReply.message_id).where(AskedReply.why == RANDOM)
-        thumbs = select(Rating.message_id, Rating.value).where(Rating.value != 0, Rating.message_id.in_(drawn))
-        newest = newest_corrections().where(Correction.message_id.in_(drawn))
-        corrected = select(Correction.message_id).where(Correction.id.in_(newest), Correction.text.is_not(None))
+        """Return what `asked_at_random` does."""
         with self.reading() as session:
-            asked = len(list(session.scalars(drawn)))
-            last = dict(session.execute(thumbs.order_by(Rating.updated_at, Rating.id)).tuples().all())
-            answered = len({*last, *session.scalars(corrected)})
-        up = sum(value > 0 for value in last.values())
-        return RandomRate(asked, answered, up, *wilson(up, answered))
+            return asked_at_random(session)
 
     def _next(self) -> Ask | None:
         """Take the next reply of the batch in hand; of a new one where that is used up."""
@@ -128,3 +116,20 @@ class Asking(Sessions):
             known = newest, Learnt(asked_pool.rated(session, np.random.default_rng(newest), _RATED))
             self._learnt = known
         return known[1]
+
+
+def asked_at_random(session: Session) -> RandomRate:
+    """Return the share of thumbs up among replies asked about by chance, with its 90 % Wilson interval.
+
+    It estimates how reviewers would thumb all replies that nobody rated. The newest thumb on a reply counts; one that
+    was corrected without a thumb was not liked. Deleted conversations are left out, of those asked about too.
+    """
+    drawn = select(AskedReply.message_id).join(Message, Message.id == AskedReply.message_id)
+    drawn = drawn.where(AskedReply.why == RANDOM, lives())
+    thumbs = select(Rating.message_id, Rating.value).where(Rating.value != 0, Rating.message_id.in_(drawn))
+    newest = newest_corrections().where(Correction.message_id.in_(drawn))
+    corrected = select(Correction.message_id).where(Correction.id.in_(newest), Correction.text.is_not(None))
+    last = dict(session.execute(thumbs.order_by(Rating.updated_at, Rating.id)).tuples().all())
+    asked, answered = len(session.scalars(drawn).all()), len({*last, *session.scalars(corrected)})
+    up = sum(value > 0 for value in last.values())
+    return RandomRate(asked, answered, up, *wilson(up, answered))

@@ -15,9 +15,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, String, and_, case, cast, exists, func, select
 from sqlalchemy.orm import Session, aliased
 
+from feedback.asking import asked_at_random
 from feedback.errors import BadInput
 from feedback.ratings import newest_corrections
-from feedback.schema import AskedReply, Conversation, Correction, Message, Rating, Reply, now
+from feedback.schema import Conversation, Correction, Message, Rating, Reply, now
 from feedback.sessions import Sessions
 from feedback.statistics import wilson
 
@@ -93,7 +94,7 @@ class Insight(Sessions):
             up, down = _reasons(session, since)
             fixed = _Corrected(session, since, thumbs)
             openings = _openings(session, since)
-            asked = _asked_at_random(session)
+            asked = asked_at_random(session)
         total = _sum("", thumbs.rows)
         return Survey(
             since=since,
@@ -110,7 +111,7 @@ class Insight(Sessions):
             corrected_personas=fixed.personas,
             openings=tuple(openings.most_common(_MOST)),
             questions=openings.total(),
-            asked=asked,
+            asked=Share("", asked.up, asked.answered),
         )
 
 
@@ -204,14 +205,6 @@ def opening_of(question: str) -> str:
     if words and words[0][0] >= "\u3040":
         return words[0][:_IDEOGRAPHS]
     return " ".join(word.strip(".,:;!?\"'()") for word in words[:_OPENING])
-
-
-def _asked_at_random(session: Session) -> Share:
-    asked = select(AskedReply.message_id).where(AskedReply.why == "random")
-    up = func.sum(case((Rating.value > 0, 1), else_=0))
-    query = select(up, func.count()).where(_counts(None), Rating.message_id.in_(asked))
-    part, whole = session.execute(query).one()
-    return Share("", part or 0, whole)
 
 
 def _counts(since: datetime | None) -> ColumnElement[bool]:

@@ -16,7 +16,17 @@ from sqlalchemy.orm import Session
 from feedback.errors import NotFound
 from feedback.messages import current_corrections, find, in_batches, rows_of
 from feedback.reached import dataset_rows, run_rows, version_rows
-from feedback.revocation import LEARNED, Withdrawal, clean_of, rating_values, value_at, versions_made, withdrawals
+from feedback.revocation import (
+    LEARNED,
+    Values,
+    Withdrawal,
+    choice_values,
+    clean_of,
+    rating_values,
+    value_at,
+    versions_made,
+    withdrawals,
+)
 from feedback.schema import (
     Conversation,
     Dataset,
@@ -30,6 +40,7 @@ from feedback.schema import (
 from feedback.sessions import Sessions
 
 Trace = dict[str, list[dict[str, Any]]]
+_CHOICE = {"chosen": 1, "discarded": -1}  # kinds of pairs that a choice makes, and what it said of the reply
 REJECTED = "rejected"  # beside train, validation and held_out: the dataset has no pair of the text, `rule` says why
 
 
@@ -97,6 +108,7 @@ class _Told:
         self._withdrawn: dict[str, list[Withdrawal]] = defaultdict(list)
         for one in withdrawals(session, replies):
             self._withdrawn[one.message_id].append(one)
+        self._choices: dict[str, list[Values]] = {}
         self._only = only
 
     def rows(self) -> Trace:
@@ -104,7 +116,9 @@ class _Told:
         by_reply: dict[str, list[Rating]] = defaultdict(list)
         for rating in self._ratings:
             by_reply[rating.message_id].append(rating)
-        pairs = [self._pair(line, by_reply[line.message]) for line in self._lines()]
+        lines = self._lines()
+        self._choices = choice_values(self._session, list({line.message for line in lines if line.kind in _CHOICE}))
+        pairs = [self._pair(line, by_reply[line.message]) for line in lines]
         if self._only is not None:
             pairs = [pair for pair in pairs if pair["ratings"]]
         ratings = self._ratings
@@ -142,6 +156,8 @@ class _Told:
         changed = ["rating"] if any(one["value"] != one["now"] for one in told) else []
         if line.kind == "correction" and self._corrections.get(line.message) != line.correction:
             changed.append("correction")
+        if self._turned_round(line):
+            changed.append("choice")
         return {
             "pair": line.id,
             "dataset": line.dataset,
@@ -158,6 +174,11 @@ class _Told:
             "changed": changed,
             "revoked": [one.what for one in withdrawn if one.concerns(line.kind or "", line.cut)],
         }
+
+    def _turned_round(self, line: _Line) -> bool:
+        """Tell whether somebody chose as the pair says when it was made, and the other way since."""
+        said, choices = _CHOICE.get(line.kind or ""), self._choices.get(line.message, ())
+        return any(value_at(values, line.cut) == said != values[-1][1] for values in choices)
 
     def _rating(self, rating: Rating) -> dict[str, Any]:
         conversation, deleted = self._talks[rating.message_id]
@@ -181,7 +202,8 @@ class _Told:
                 of["reached"].add(pair["split"])
                 of["revoked"].update(pair["revoked"] if pair["split"] in LEARNED else ())
         last = max((one.at for them in self._withdrawn.values() for one in them), default=None)
-        clean = clean_of(versions_made(self._session), last) if last else []
+        saw = {number for number, of in reached.items() if of["revoked"]}
+        clean = [number for number in clean_of(versions_made(self._session), last) if number not in saw] if last else []
         rows = version_rows(self._session, sorted(reached))
         for row in rows:
             of = reached[row["version"]]

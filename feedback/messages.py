@@ -28,6 +28,7 @@ from feedback.schema import (
 
 MAX_TEXT = 200_000  # characters in one message, comment or correction
 _TITLE_LENGTH = 60
+_KEYS = 2**31  # whole numbers from there on no INTEGER of PostgreSQL holds
 _AT_ONCE = 2000  # keys looked up together
 _FILE = re.compile(r"\n\n[^\n]+\n`{3,}\n")  # its name and the fence around it
 
@@ -42,16 +43,17 @@ def find(session: Session, table: type[Table], key: Any, deleted_too: bool = Fal
     """
     # Rows that only name this one may come meanwhile: a thumb waits for no turn.
     lock = {"key_share": True} if alone else None
-    row = session.get(table, key, with_for_update=lock) if _could_be_key(key) else None
+    row = session.get(table, key, with_for_update=lock) if could_be_key(key) else None
     if row is None or (isinstance(row, Conversation) and row.deleted_at is not None and not deleted_too):
         raise NotFound(f"There is no {table.__name__.lower()} {key!r}.")
     return row
 
 
-def _could_be_key(key: Any) -> bool:
+def could_be_key(key: Any) -> bool:
+    """Tell whether a column of keys could hold this: else there is nothing to look up, and PostgreSQL fails at it."""
     if isinstance(key, str):
         return not unkept(key)
-    return isinstance(key, int) and abs(key) < 2**63
+    return isinstance(key, int) and abs(key) < _KEYS
 
 
 def check_text(text: Any, what: str) -> None:

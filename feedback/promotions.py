@@ -4,6 +4,7 @@ While a trial goes on its promotion is the one in force; any other promotion end
 roll back is to serve again what served alone before: the shares of a trial are never restored.
 """
 
+from collections import defaultdict
 from datetime import datetime
 
 from sqlalchemy import select
@@ -13,6 +14,9 @@ from feedback.errors import BadInput, NotFound
 from feedback.records import PromotionLine, Serving
 from feedback.schema import LOCAL, ModelVersion, Promotion, PromotionShare, Trial, now
 from feedback.sessions import Sessions
+
+Spell = tuple[datetime, datetime | None, float]  # since, until (None: it still serves), share of new conversations
+Served = dict[int, list[Spell]]  # by version
 
 
 class Promotions(Sessions):
@@ -72,18 +76,14 @@ class Promotions(Sessions):
         with self.reading() as session:
             return _lines(session)
 
-    def served(self, number: int) -> list[tuple[datetime, datetime | None, float]]:
-        """List when a version served, oldest first: since, until (None: it still does), share of new conversations."""
+    def served(self, number: int) -> list[Spell]:
+        """List when a version served, oldest first."""
+        return self.served_when().get(number, [])
+
+    def served_when(self) -> Served:
+        """Map every version that ever served to when it did, oldest first."""
         with self.reading() as session:
-            lines = _lines(session)
-        spells: list[tuple[datetime, datetime | None, float]] = []
-        for line, after in zip(lines, [*lines[1:], None], strict=True):
-            until, share = after.created_at if after else None, line.shares.get(number, 0.0)
-            if share and spells and spells[-1][1:] == (line.created_at, share):
-                spells[-1] = spells[-1][0], until, share
-            elif share:
-                spells.append((line.created_at, until, share))
-        return spells
+            return served_when(session)
 
 
 def one_at_a_time(session: Session) -> None:
@@ -148,6 +148,31 @@ def serving(session: Session) -> Serving | None:
     """Return the promotion in force, None before version 0 exists."""
     last = _last(session)
     return Serving(last.id, shares_of(session, last.id)) if last else None
+
+
+def served_when(session: Session) -> Served:
+    """Map versions to when they served and with what share, oldest first; promotions in a row are joined."""
+    query = select(Promotion.id, Promotion.created_at, PromotionShare.version, PromotionShare.share)
+    query = query.join(PromotionShare, PromotionShare.promotion_id == Promotion.id).where(PromotionShare.share > 0)
+    changes: dict[int, tuple[datetime, dict[int, float]]] = {}
+    for promotion, at, version, share in session.execute(query.order_by(Promotion.id)):
+        changes.setdefault(promotion, (at, {}))[1][version] = share
+    found: Served = defaultdict(list)
+    before: dict[int, float] = {}
+    for at, shares in changes.values():
+        for version in before.keys() - {v for v, share in shares.items() if before.get(v) == share}:
+            since, _, share = found[version][-1]
+            found[version][-1] = (since, at, share)
+        for version, share in shares.items():
+            if before.get(version) != share:
+                found[version].append((at, None, share))
+        before = shares
+    return dict(found)
+
+
+def shares_now(served: Served) -> dict[int, float]:
+    """Map the versions that serve now to their shares of new conversations."""
+    return {version: times[-1][2] for version, times in served.items() if times[-1][1] is None}
 
 
 def _last(session: Session) -> Promotion | None:

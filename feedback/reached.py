@@ -1,17 +1,14 @@
 """What feedback can reach, as rows to read: datasets, runs, and versions with the times at which they served."""
 
-from collections import defaultdict
 from collections.abc import Collection, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from feedback.messages import in_batches
-from feedback.schema import Dataset, ModelVersion, Promotion, PromotionShare, Run, TrainingPair
-
-Served = dict[int, list[tuple[datetime, datetime | None, float]]]  # version -> since, until (None: now), share
+from feedback.promotions import served_when, shares_now
+from feedback.schema import Dataset, ModelVersion, Run, TrainingPair
 
 
 def dataset_rows(session: Session, ids: Collection[int]) -> list[dict[str, Any]]:
@@ -66,28 +63,3 @@ def version_rows(session: Session, numbers: Sequence[int]) -> list[dict[str, Any
         }
         for row in in_batches(session, ModelVersion, ModelVersion.number, list(numbers))
     ]
-
-
-def served_when(session: Session) -> Served:
-    """Map versions to when they served and with what share, oldest first; promotions in a row are joined."""
-    query = select(Promotion.id, Promotion.created_at, PromotionShare.version, PromotionShare.share)
-    query = query.join(PromotionShare, PromotionShare.promotion_id == Promotion.id).where(PromotionShare.share > 0)
-    changes: dict[int, tuple[datetime, dict[int, float]]] = {}
-    for promotion, at, version, share in session.execute(query.order_by(Promotion.id)):
-        changes.setdefault(promotion, (at, {}))[1][version] = share
-    found: Served = defaultdict(list)
-    before: dict[int, float] = {}
-    for at, shares in changes.values():
-        for version in before.keys() - {v for v, share in shares.items() if before.get(v) == share}:
-            since, _, share = found[version][-1]
-            found[version][-1] = (since, at, share)
-        for version, share in shares.items():
-            if before.get(version) != share:
-                found[version].append((at, None, share))
-        before = shares
-    return dict(found)
-
-
-def shares_now(served: Served) -> dict[int, float]:
-    """Map the versions that serve now to their shares of new conversations."""
-    return {version: times[-1][2] for version, times in served.items() if times[-1][1] is None}

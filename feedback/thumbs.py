@@ -13,6 +13,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, and_, case, exists, func, or_, select
 from sqlalchemy.orm import Session, aliased
 
+from feedback.chooser import RANDOM
 from feedback.messages import find
 from feedback.records import Earned
 from feedback.schema import AskedReply, Comparison, Conversation, Message, Rating, Reply, Trial, now
@@ -88,7 +89,7 @@ def _picked() -> ColumnElement[bool]:
     """Hold for a thumb that was asked for because of what the reply says."""
     return exists().where(
         AskedReply.message_id == Rating.message_id,
-        AskedReply.why != "random",
+        AskedReply.why != RANDOM,
         AskedReply.created_at <= Rating.created_at,
     )
 

@@ -68,10 +68,10 @@ def bounds_of(
 
 
 def _misplaced(taught: Taught, settings: GateSettings) -> Bound:
-    example = taught.example.replace("{", "{{").replace("}", "}}")
+    one = "".join(taught.misplaced[:1]).replace("{", "{{").replace("}", "}}")
     says = "It was taught answers to other questions: the share of its corrections that suit another one much better is"
     sure = len(taught.misplaced) >= _FEWEST_MISPLACED
-    shown = f"{says} {{:.2f}} (one stands after {example!r})"
+    shown = f"{says} {{:.2f}} (look at message {one})"
     return Bound("taught corrections", "max_misplaced", taught.share, settings.max_misplaced, shown, sure)
 
 

@@ -19,16 +19,17 @@ _LOOKED_AT = 100  # corrections, evenly picked, so that a large record takes no 
 _OTHERS = 2  # other questions for each
 _NEW_WORDS = 2  # of the answer, that the other question does not say
 _MUCH, _BETTER = 0.5, 0.25  # nats a token: of the answer elsewhere, and of both answers the other way round
-_QUOTED = 80  # characters
 
 
 @dataclass(frozen=True)
 class Taught:
-    """How many corrections were looked at, which of them suit another question better, and the question of one."""
+    """How many corrections were looked at, and which of them suit another question better: by name, never in words.
+
+    What the gate says is kept with the version and handed to trackers, and outlives a conversation that is deleted.
+    """
 
     corrections: int = 0
     misplaced: tuple[str, ...] = ()  # message ids
-    example: str = ""
 
     @property
     def share(self) -> float:
@@ -43,14 +44,13 @@ def look_at(pairs: Sequence[TrainingPair], score: Callable[[Sequence[Said]], Seq
     asked = [(pair, other) for pair, others in _with_others(picked, corrections) for other in others]
     said = [Said(at.prompt, answer.completion, answer.ends) for both in asked for answer in both for at in both]
     losses = [one.loss for one in score(said)] if said else []
-    found = {}
+    found = []
     for place, (pair, _) in enumerate(asked):
         own, elsewhere, others_here, others_own = losses[4 * place : 4 * place + 4]
         gained = own - elsewhere
         if gained > _MUCH and gained + others_own - others_here > _BETTER:
-            found[pair.message_id] = pair
-    example = " ".join(_question(next(iter(found.values()))).split())[:_QUOTED] if found else ""
-    return Taught(len(picked), tuple(found), example)
+            found.append(pair.message_id)
+    return Taught(len(picked), tuple(dict.fromkeys(found)))
 
 
 def _with_others(

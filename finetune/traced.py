@@ -78,6 +78,8 @@ def _pair(row: dict[str, Any]) -> str:
             said += f"; rating {one['rating']} was {one['value']:+d} then, and is {one['now']:+d} now"
     if "correction" in row["changed"]:
         said += "; that is not the correction any more"
+    if "choice" in row["changed"]:
+        said += "; that choice was turned round since"
     for what in row["revoked"]:
         said += f"; {_done(what).lower()} since: its {what}"
     return f"run {row['run']}, dataset {row['dataset']}, reply {row['message']}: {said}"

@@ -28,7 +28,14 @@ def judged(store: Store) -> dict[str, str | None]:
     return {f.conversation_id: f.verdict for f in store.feedback()}
 
 
-@pytest.mark.parametrize("look", [{"version": "new"}, {"since": "yesterday"}, {"until": "31.12.2026"}])
+@pytest.mark.parametrize(
+    "look",
+    [
+        *({"version": wrong} for wrong in ("new", "3000000000", "inf")),
+        {"since": "yesterday"},
+        {"until": "31.12.2026"},
+    ],
+)
 def test_a_filter_that_cannot_be_read_is_named(look: dict[str, str]) -> None:
     with pytest.raises(BadInput, match=next(iter(look.values()))):
         wanted_of(look)

@@ -1,10 +1,12 @@
 """Which replies are asked about, that nobody is asked twice, and what the answers say of all."""
 
 import threading
+from collections import Counter
 
 import numpy as np
 import pytest
 
+from feedback import asked_pool
 from feedback.asked_pool import sample
 from feedback.chooser import RANDOM, set_apart
 from feedback.errors import BadInput, NotFound
@@ -90,6 +92,39 @@ def test_imported_replies_are_asked_about_where_there_are_no_others(store: Store
     assert len(put_all(store)) >= 8
 
 
+@pytest.mark.parametrize("read_at_most", [20_000, 20])
+def test_a_sample_of_a_file_whose_ids_run_on_reaches_all_of_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, read_at_most: int
+) -> None:
+    monkeypatch.setattr(asked_pool, "_MOST_READ", read_at_most)
+    monkeypatch.setattr(asked_pool, "_WINDOW", 10)
+    rows = []
+    for n in range(60):
+        said = IncomingMessage("user", f"{n}?", f"msg-{n:06}a"), IncomingMessage("assistant", "So.", f"msg-{n:06}b")
+        rows.append(Incoming(f"talk {n}", said))
+    assert store.take_in(rows) == [None] * 60
+    drawn = Counter[str]()
+    with store.reading() as session:
+        for seed in range(120):
+            found = sample(session, np.random.default_rng(seed), 6, lambda key: True)
+            assert len({text.message_id for text in found}) == 6
+            drawn.update(text.message_id for text in found)
+    assert set(drawn) == {f"msg-{n:06}b" for n in range(60)}
+    assert max(drawn.values()) < 30  # 12 times each, were all as often
+
+
+def test_own_replies_are_found_among_many_imported_ones(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = [IncomingMessage("user" if n % 2 == 0 else "assistant", f"text {n}", id=f"msg-{n}") for n in range(30)]
+    assert store.take_in([Incoming("theirs", tuple(said))]) == [None]
+    store.add_base("tiny")
+    own = answer(store, ask(store))
+    monkeypatch.setattr(asked_pool, "_MOST_READ", 10)
+    with store.reading() as session:
+        for seed in range(20):
+            found = sample(session, np.random.default_rng(seed), 5, lambda key: True)
+            assert [text.message_id for text in found] == [own]
+
+
 def test_the_same_record_and_seed_choose_the_same_and_write_nothing(store: Store, data) -> None:
     filled(store, 40, rated=4)
     other = Store.open(data.database)
@@ -162,6 +197,29 @@ def test_the_share_of_thumbs_up_is_that_of_the_random_ones_alone(store: Store) -
     rate = store.random_rate()
     assert (rate.asked, rate.answered, rate.up) == (len(drawn), 4, 2)
     assert (rate.low, rate.high) == wilson(2, 4)
+
+
+def test_the_share_shown_among_the_counts_is_the_same(store: Store) -> None:
+    replies = filled(store, 6)
+    with store.writing() as session:
+        session.add_all(AskedReply(message_id=reply, why=RANDOM) for reply in replies)
+
+    def told() -> tuple[int, int, int]:
+        rate, counted = store.random_rate(), store.survey().asked
+        assert (rate.up, rate.answered) == (counted.part, counted.whole)
+        return rate.asked, rate.answered, rate.up
+
+    store.rate(replies[0], 1)
+    assert told() == (6, 1, 1)
+    store.amend(replies[1], "Corrected without a thumb.")
+    assert told() == (6, 2, 1)
+    store.rate(replies[2], 1, rater="one")
+    store.rate(replies[2], -1, rater="another")
+    assert told() == (6, 3, 1)  # of two raters the last
+    store.delete(store.conversation_of(replies[0]))
+    assert told() == (5, 2, 0)
+    store.delete(store.conversation_of(replies[1]))
+    assert told() == (4, 1, 0)
 
 
 def test_reviewers_at_once_are_given_different_replies(store: Store) -> None:

@@ -3,6 +3,7 @@
 from collections import Counter
 
 import pytest
+from sqlalchemy import event
 
 from feedback.errors import NotFound
 from feedback.formats import Incoming, IncomingMessage
@@ -130,6 +131,29 @@ def test_a_correction_that_was_replaced_is_told(store: Store, rated: str) -> Non
     assert (pair["correction"], pair["changed"], pair["revoked"]) == (first, ["correction"], [])
 
 
+def test_a_choice_that_was_turned_round_is_told(store: Store) -> None:
+    store.add_base("tiny")
+    talk = ask(store)
+    one = answer(store, talk, "One.")
+    asked = store.history(talk)[0].id
+    other = store.begin_reply(asked, 0, {}, [{"message": asked}])
+    store.end_reply(other, "Two.", "complete", "end")
+    chosen, discarded = PairRow(one, None, "chosen", 0.8, "train"), PairRow(other, None, "discarded", 0.4, "train")
+    store.prefer(one, other)
+    freeze(store, chosen, discarded)
+
+    def changed() -> list[list[str]]:
+        return [store.trace(message=reply)["pairs"][0]["changed"] for reply in (one, other)]
+
+    store.rate(exchange(store), 1, rater="ann")
+    store.prefer(other, one, rater="ann")
+    assert changed() == [[], []]  # another person's choice
+    store.prefer(other, one)
+    assert changed() == [["choice"], ["choice"]]
+    store.prefer(one, other)
+    assert changed() == [[], []]
+
+
 def test_a_run_that_made_no_version_is_told_with_how_it_ended(store: Store, rated: str) -> None:
     run = freeze(store, liked(rated))
     store.update_run(run, status="failed", reason="no memory")
@@ -197,6 +221,18 @@ def test_version_0_saw_nothing(store: Store, rated: str) -> None:
 def test_an_unknown_id_is_not_found(store: Store, rated: str, given: dict, said: str) -> None:
     with pytest.raises(NotFound, match=said):
         store.trace(**given)
+
+
+@pytest.mark.parametrize("number", [2**31, -(2**31) - 1, 3_000_000_000, 2**63])
+def test_a_number_that_no_column_holds_is_not_looked_up(store: Store, number: int) -> None:
+    """PostgreSQL would call it a fault of the statement, which reads as one of the database."""
+    asked: list[object] = []
+    engine = store._database.engine
+    event.listen(engine, "before_cursor_execute", lambda *sent: asked.append(sent[3]))
+    for given in ("rating", "version"):
+        with pytest.raises(NotFound, match=f"There is no {given} {number}"):
+            store.trace(**{given: number})
+    assert str(number) not in str(asked)
 
 
 def test_a_version_served_from_one_promotion_to_the_next(store: Store, rated: str) -> None:
@@ -279,6 +315,46 @@ def test_a_correction_taken_back_is_listed(store: Store, rated: str) -> None:
     (row,) = store.revoked()
     assert (row["what"], row["messages"], numbers(row["versions"])) == ("correction", [rated], [1])
     assert [pair["revoked"] for pair in store.trace(message=rated)["pairs"]] == [["correction"], ["correction"]]
+
+
+@pytest.mark.parametrize("verdict", ["rejected", ""])
+def test_an_approval_taken_back_is_listed_until_it_is_given_again(store: Store, verdict: str) -> None:
+    store.add_base("tiny")
+    reply = exchange(store)
+    store.review(reply, "approved")
+    version = made(store, freeze(store, PairRow(reply, None, "approved", 0.7, "train")))
+    assert store.revoked() == []
+    store.review(reply, verdict)
+    later = made(store, freeze(store))
+    (row,) = store.revoked()
+    assert (row["what"], row["messages"], numbers(row["versions"])) == ("review", [reply], [version])
+    assert row["clean"] == [later] and isinstance(row["review"], int)
+    found = store.trace(message=reply)
+    assert [pair["revoked"] for pair in found["pairs"]] == [["review"]]
+    assert [(v["version"], v["revoked"], v["clean"]) for v in found["versions"]] == [(version, ["review"], [later])]
+    assert store.version_saw(version).revoked == 1
+    store.review(reply, "approved")
+    assert store.revoked() == []
+
+
+def test_an_approval_that_had_replaced_a_rejection_is_listed_once_it_is_taken_back(store: Store) -> None:
+    store.add_base("tiny")
+    reply = exchange(store)
+    store.review(reply, "rejected")
+    store.review(reply, "approved")
+    version = made(store, freeze(store, PairRow(reply, None, "approved", 0.7, "train")))
+    store.review(reply, "")  # the rejection is in force again, as old as it was
+    later = made(store, freeze(store))
+    (row,) = store.revoked()
+    assert (row["what"], numbers(row["versions"]), row["clean"]) == ("review", [version], [later])
+    assert [v["clean"] for v in store.trace(message=reply)["versions"]] == [[later]]
+
+
+def test_an_approval_that_had_no_part_in_what_was_learned_is_not_listed(store: Store, rated: str) -> None:
+    store.review(rated, "approved")
+    made(store, freeze(store, PairRow(rated, None, "chosen", 0.8, "train")))
+    store.review(rated, "")
+    assert store.revoked() == []
 
 
 def test_a_deleted_conversation_stays_traceable_and_is_listed_once_for_all_its_replies(

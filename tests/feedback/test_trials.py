@@ -6,6 +6,7 @@ import pytest
 
 from feedback.errors import BadInput, Busy, NotFound
 from feedback.formats import Incoming, IncomingMessage
+from feedback.promotions import put_promotion
 from feedback.schema import AskedReply, ModelVersion, now
 from feedback.store import Store
 from tests.feedback.talk import begin, say
@@ -228,6 +229,22 @@ def test_the_history_says_who_served_what_when_and_why(two: Store) -> None:
     at = [line.created_at for line in lines]
     assert two.served(1) == [(at[1], at[2], 1.0), (at[2], at[3], 0.8), (at[4], None, 1.0)]
     assert two.served(2) == [(at[2], at[3], 0.2), (at[3], at[4], 1.0)]
+    assert two.served_when() == {number: two.served(number) for number in range(3)}
+    told = two.trace(version=2)["versions"][0]["served"]
+    assert [one["since"] for one in told] == [at[2].isoformat(), at[3].isoformat()]
+    assert [one["until"] for one in told] == [at[3].isoformat(), at[4].isoformat()]
+
+
+def test_promotions_in_a_row_that_leave_a_share_as_it_is_are_one_time_of_serving(two: Store) -> None:
+    two.begin_trial(2, 0.2, RULE)
+    two.end_trial(False, figures={}, reason="No.")
+    two.begin_trial(2, 0.2, RULE)
+    with two.writing() as session:
+        put_promotion(session, {1: 0.8, 0: 0.2}, "local", "")
+    at = [line.created_at for line in two.promotions()]
+    assert two.served(1) == [(at[1], at[2], 1.0), (at[2], at[3], 0.8), (at[3], at[4], 1.0), (at[4], None, 0.8)]
+    assert two.served(0) == [(at[0], at[1], 1.0), (at[5], None, 0.2)]
+    assert two.served(9) == []
 
 
 def test_a_pin_holds_until_it_is_taken_out(two: Store) -> None:

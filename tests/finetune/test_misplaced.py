@@ -1,5 +1,6 @@
 """Corrections that answer another question: which are asked about, which are found, and what the gate makes of them."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -42,15 +43,14 @@ def slipped(by: int) -> list[TrainingPair]:
 def test_right_corrections_are_hardly_asked_about_and_none_is_found() -> None:
     base = Base()
     found = look_at(RIGHT, base)
-    assert (found.corrections, found.misplaced, found.example) == (48, (), "")
+    assert (found.corrections, found.misplaced) == (48, ())
     assert len(base.asked) < 10
 
 
 def test_answers_of_a_file_whose_rows_slipped_are_found() -> None:
     found = look_at(slipped(2), Base())
     assert found.share > 0.8
-    first = next(pair for pair in RIGHT if pair.message_id == found.misplaced[0])
-    assert found.example == first.prompt[0][1]
+    assert set(found.misplaced) <= {pair.message_id for pair in RIGHT}
 
 
 def test_answers_that_fit_anywhere_belong_to_no_other_question() -> None:
@@ -125,9 +125,18 @@ def test_without_corrections_nothing_is_asked() -> None:
 )
 def test_a_version_that_was_taught_misplaced_answers_is_refused(misplaced: int, of: int, verdict: str) -> None:
     before, after = version([2.5, 3.0, 2.0, 2.8, 2.2, 2.6]), version([1.0, 1.5, 0.9, 1.1, 1.3, 0.8])
-    taught = Taught(of, tuple(map(str, range(misplaced))), "Who {founded} it?")
+    names = [f"{{msg}}-{n}" for n in range(misplaced)]
+    taught = Taught(of, tuple(names))
     judged = gate(Compared(pairs(6), before, before, after, taught), GateSettings(), 48)
     assert judged.verdict == verdict, judged.reason
     told = "It was taught answers to other questions" in judged.reason
-    assert told == ("'Who {founded} it?'" in judged.reason) == (verdict == "refused")
-    assert judged.figures["taught"] == {"corrections": of, "misplaced": list(map(str, range(misplaced)))}
+    assert told == ("(look at message {msg}-0)" in judged.reason) == (verdict == "refused")
+    assert judged.figures["taught"] == {"corrections": of, "misplaced": names}
+
+
+def test_what_the_gate_keeps_holds_no_word_of_a_conversation() -> None:
+    before, after = version([2.5, 3.0, 2.0, 2.8, 2.2, 2.6]), version([1.0, 1.5, 0.9, 1.1, 1.3, 0.8])
+    for taught in (look_at(RIGHT, Base()), look_at(slipped(2), Base())):
+        judged = gate(Compared(pairs(6), before, before, after, taught), GateSettings(), 48)
+        kept = judged.reason + json.dumps(judged.figures)
+        assert not [pair for pair in RIGHT if pair.prompt[0][1] in kept or pair.completion in kept]
