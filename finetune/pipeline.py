@@ -21,7 +21,7 @@ from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune import methods
-from finetune.base import check_base, ensure_base
+from finetune.base import check_base, check_record, ensure_base
 from finetune.chart import draw
 from finetune.compare import judged
 from finetune.dataset import Sides, build, check_trainable, remember
@@ -77,6 +77,7 @@ def retrain(
     check_trackers(settings.report_to)
     with the_only_run(store, data) as dead:
         check_base(data)
+        check_record(data, store)
         if dead is None:
             require_feedback(store, None if force else schedule)
         require_disk(data, schedule)
