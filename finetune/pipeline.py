@@ -7,6 +7,7 @@ was killed is taken up by the next start, from what `kept.py` finds of it.
 
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -83,8 +84,11 @@ def retrain(
         require_disk(data, schedule)
         run = _Run(store, data, settings, dead)
         try:
-            with run.recorded(), reporting(settings, run.dir, run.id) as tell:
-                return run.make(tell)
+            with run.recorded():
+                if dead:
+                    run.take_up()
+                with reporting(run.settings, run.dir, run.id) as tell:
+                    return run.make(tell)
         finally:
             _tidy(store, data, schedule)
 
@@ -142,11 +146,21 @@ class _Run:
         self.kept.clear()
         return (RunCancelled if status == "cancelled" else RunFailed)(self.id, reason)
 
+    def take_up(self) -> None:
+        """Go on with a killed run by its own settings. Raises CannotGoOn if it was killed again and again."""
+        self._open_folder()
+        taken = self.store.take_up_run(self.id)
+        log.info("taken up again, attempt %d; it was %s, at step %d", taken.attempts, taken.status, taken.step)
+        self.kept.count_kill()
+        given, self.settings = self.settings, TrainSettings.given(**self.store.run_settings(self.id))
+        if given != self.settings:
+            ignored = f"Run {self.id} was cut off and goes on with its own settings; those given now do not count."
+            print(ignored, file=sys.stderr, flush=True)
+        self.pulse = Pulse(self.store, self.id, self.settings.train_threads)
+
     def make(self, tell: Tell = quiet) -> Result:
         """Build, train, evaluate, as far as that is not done yet; return what came of it. Trackers hear by `tell`."""
         self._open_folder()
-        if self.dead:
-            self._take_up()
         write_json(self.dir / "settings.json", self.settings.model_dump())
         if torch.cuda.is_available() and self.settings.train_gpu_memory:
             torch.cuda.set_per_process_memory_fraction(self.settings.train_gpu_memory)
@@ -163,14 +177,6 @@ class _Run:
                 return self._publish(verdict, trained, sides, serving)
             except Overtaken as error:  # figures are kept, so only what serves now is measured
                 log.info("%s", error)
-
-    def _take_up(self) -> None:
-        """Go on with a run that was killed. Raises CannotGoOn if that happens again and again."""
-        taken = self.store.take_up_run(self.id)
-        log.info("taken up again, attempt %d; it was %s, at step %d", taken.attempts, taken.status, taken.step)
-        self.kept.count_kill()
-        self.settings = TrainSettings.given(**self.store.run_settings(self.id))
-        self.pulse = Pulse(self.store, self.id, self.settings.train_threads)
 
     def _enter(self, status: str, **columns: Any) -> None:
         log.info("%s", status)
