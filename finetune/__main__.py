@@ -255,7 +255,8 @@ def _parser() -> argparse.ArgumentParser:
     retrain.add_argument("--force", action="store_true", help="do not wait for enough feedback; the gate still decides")
     TrainSettings.add_to(retrain)
     ScheduleSettings.add_to(retrain)
-    schedule = commands.add_parser("schedule", help="start runs when they are due, on a host without the page")
+    said = "start runs when they are due, without the page open, on the data dir's host"
+    schedule = commands.add_parser("schedule", help=said)
     schedule.add_argument("--once", action="store_true", help="look once, and wait for the run if one was due")
     TrainSettings.add_to(schedule)
     ScheduleSettings.add_to(schedule)

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from feedback.errors import Overtaken, RapportError
+from feedback.errors import Overtaken, RapportError, TakenOver
 from feedback.records import RunLine, Serving
 from feedback.schema import now
 from feedback.settings import DataSettings
@@ -116,6 +116,9 @@ class _Run:
             raise self._ended("cancelled", str(error)) from error
         except KeyboardInterrupt as error:
             raise self._ended("cancelled", "Ended by Ctrl-C.") from error
+        except TakenOver as error:  # row and files are another's by now
+            log.info("%s", error)
+            raise RunFailed(self.id, str(error)) from error
         # Whatever it is, the row must not stay open.
         except BaseException as error:
             log.exception("The run failed.")
