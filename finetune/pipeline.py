@@ -250,7 +250,12 @@ class _Run:
         return verdict
 
     def _serving_dir(self, serving: Serving | None) -> Path | None:
-        number = max(serving.shares, key=lambda v: serving.shares[v]) if serving else 0
+        """Return the folder of what a candidate must beat: in a trial, of what is proven. None: the base model."""
+        trial = self.store.trial()
+        if trial and serving and trial.promotion_id == serving.promotion_id:
+            number = trial.against
+        else:
+            number = max(serving.shares, key=lambda v: serving.shares[v]) if serving else 0
         return self.data.data_dir / self.store.version(number).path if number else None
 
     def _publish(self, verdict: Verdict, trained: Trained, sides: Sides, compared: Serving | None) -> Result:
