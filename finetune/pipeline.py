@@ -29,7 +29,7 @@ from finetune.dataset import Sides, build, check_trainable, remember
 from finetune.evaluate import Verdict
 from finetune.general import Answer, general_answers
 from finetune.kept import Kept
-from finetune.leftovers import candidate_of
+from finetune.leftovers import ASIDE, candidate_of
 from finetune.lock import the_only_run
 from finetune.machine import require_disk
 from finetune.model import Loaded, best_device, load_base, training_dtype, write_json
@@ -285,7 +285,7 @@ class _Run:
         write_json(self.kept.candidate / "card.json", card)
         home = self.data.versions_dir / f"{number:03d}"
         if home.exists():  # left by a run that died before it wrote the row, or another database's
-            home.rename(home.with_name(f"{home.name}.left-{self.id}"))
+            home.rename(home.with_name(f"{home.name}{ASIDE}{self.id}"))
         self.kept.candidate.rename(home)
         path = str(home.relative_to(self.data.data_dir))
         trial = (self.settings.trial_share, trial_rule(self.settings)) if self.settings.trial_share else None
