@@ -33,7 +33,7 @@ from chatui.views import Views
 from feedback.errors import BadInput, RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
-from finetune.base import check_base, ensure_base
+from finetune.base import check_base, check_record, ensure_base
 from finetune.lock import dead_run
 from finetune.model import Loaded, LoadError, attach_version, load_template, load_version
 from finetune.scheduler import Scheduler
@@ -69,6 +69,7 @@ def build(data: DataSettings, chat: ChatSettings, train: TrainSettings, schedule
     check_trackers(train.report_to)
     check_base(data)
     store = Store.open(data.database)
+    check_record(data, store)
     store.interrupt_dead_replies()
     dead_run(store, data)
 

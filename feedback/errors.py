@@ -23,3 +23,7 @@ class Busy(RapportError):
 
 class Overtaken(RapportError):
     """What a decision was made from has changed since; nothing was stored, and the same decision is made anew."""
+
+
+class TakenOver(RapportError):
+    """Another process took up or ended what this one was at, as it had been silent for long."""

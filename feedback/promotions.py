@@ -140,7 +140,7 @@ def before(session: Session) -> int | None:
 
 def shares_of(session: Session, promotion_id: int) -> dict[int, float]:
     """Map the versions of a promotion to their shares."""
-    query = select(PromotionShare).where(PromotionShare.promotion_id == promotion_id)
+    query = select(PromotionShare).where(PromotionShare.promotion_id == promotion_id).order_by(PromotionShare.version)
     return {row.version: row.share for row in session.scalars(query)}
 
 

@@ -1,19 +1,21 @@
 """Verbs on runs: one training attempt each, from its first row to how it ended."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from feedback.diary import Point, draw, enter, note, run_line
-from feedback.errors import BadInput
+from feedback.errors import BadInput, TakenOver
 from feedback.messages import find
 from feedback.records import RunLine
 from feedback.schema import LOCAL, RUN_ENDED, RUN_OPEN, Dataset, ModelVersion, Run, TrainingPair, now
 from feedback.sessions import Sessions
-from feedback.writers import this_writer
+from feedback.writers import is_dead, this_writer
+
+SILENT = timedelta(minutes=15)  # a run beats every second, but for while it loads, or fetches, a large model
 
 
 class Runs(Sessions):
@@ -29,9 +31,9 @@ class Runs(Sessions):
             return run.id
 
     def update_run(self, run_id: int, **columns: Any) -> None:
-        """Change status, step, total, reason or metrics of a run, and beat its heart. Raises NotFound."""
+        """Change status, step, total, reason or metrics of a run, and beat its heart. Raises NotFound, TakenOver."""
         with self.writing() as session:
-            run = find(session, Run, run_id)
+            run = _own(session, run_id)
             status = columns.pop("status", run.status)
             for name, value in columns.items():
                 setattr(run, name, value)
@@ -41,10 +43,10 @@ class Runs(Sessions):
     def beat_run(self, run_id: int, points: Iterable[Point] = (), **columns: Any) -> str | None:
         """Beat a run's heart, with how far it is and new points of its curves; return who wants it ended, if anybody.
 
-        Raises NotFound.
+        Raises NotFound, TakenOver.
         """
         with self.writing() as session:
-            run = find(session, Run, run_id)
+            run = _own(session, run_id)
             for name, value in columns.items():
                 setattr(run, name, value)
             run.heartbeat_at = now()
@@ -80,10 +82,18 @@ class Runs(Sessions):
         with self.reading() as session:
             return find(session, Run, run_id).settings
 
+    def live_run(self) -> RunLine | None:
+        """Return an open run that may be at work in another data dir, here or on another host; None if all are dead.
+
+        For whoever holds the lock of a data dir, and so knows that no run of this process is at work.
+        """
+        with self.reading() as session:
+            return next((run_line(run, None) for run in _open(session) if not _is_dead(run)), None)
+
     def settle_open_runs(self) -> RunLine | None:
         """End the open runs that nobody goes on with; return the newest, which is to be taken up, or None.
 
-        For whoever holds the lock that a live run would hold, and so knows that every open run is dead.
+        For whoever knows that every open run is dead.
         """
         with self.reading() as session:
             found = _open(session)
@@ -124,6 +134,19 @@ def cancelled_by(person: str) -> str:
 
 def _open(session: Session) -> list[Run]:
     return list(session.scalars(select(Run).where(Run.status.in_(RUN_OPEN)).order_by(Run.id.desc())))
+
+
+def _own(session: Session, run_id: int) -> Run:
+    """Find the run that this process is at. Raises NotFound, TakenOver."""
+    run = find(session, Run, run_id)
+    if run.writer != this_writer() or run.status in RUN_ENDED:
+        raise TakenOver(f"Run {run_id} was taken up or ended by another process; this one, long silent, stops.")
+    return run
+
+
+def _is_dead(run: Run) -> bool:
+    """Tell whether a run's process is gone, or silent for so long that it is taken for gone."""
+    return run.writer == this_writer() or is_dead(run.writer) or run.heartbeat_at < now() - SILENT
 
 
 def _where(run: Run) -> str:

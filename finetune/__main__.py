@@ -85,14 +85,16 @@ def _last_line(code: int, verdict: str, reason: str, run: int | None = None, ver
 
 def _schedule(data: DataSettings, args: argparse.Namespace) -> int:
     """Start runs when they are due, until SIGTERM; with --once look once, and wait for the run if one was due."""
-    from finetune.base import check_base, ensure_base
+    from finetune.base import check_base, check_record, ensure_base
     from finetune.scheduler import Scheduler
     from finetune.tracking import check_trackers
 
     settings, schedule = TrainSettings.given(args), ScheduleSettings.given(args)
     check_trackers(settings.report_to)
     check_base(data)
-    scheduler = Scheduler(Store.open(data.database), data, settings, schedule)
+    store = Store.open(data.database)
+    check_record(data, store)
+    scheduler = Scheduler(store, data, settings, schedule)
     ensure_base(data)  # last: it takes the longest, and nothing that is refused should have waited for it
     if args.once:
         print(scheduler.look(), flush=True)
@@ -136,9 +138,11 @@ def _prune(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _pairs(data: DataSettings, args: argparse.Namespace) -> int:
+    from finetune.base import check_record
     from finetune.explain import explained, explanation, look, template_of, token_lines, token_rows
 
     settings, store = TrainSettings.given(args), existing(data, reads=True)
+    check_record(data, store)
     template = template_of(data)
     built = look(store, data, template, settings)
     if args.tokens is not None:
@@ -195,9 +199,11 @@ def _runs(data: DataSettings, args: argparse.Namespace) -> int:
 
 
 def _evaluate(data: DataSettings, args: argparse.Namespace) -> int:
+    from finetune.base import check_record
     from finetune.report import evaluated, lines_of
 
     store = existing(data)  # which must be one that can be written: what was measured is kept beside it
+    check_record(data, store)
     version = data.data_dir / store.version(args.version).path if args.version else None
     found = evaluated(data, args.version, version, args.data)
     for line in found["data"]["bad_lines"]:
@@ -249,7 +255,8 @@ def _parser() -> argparse.ArgumentParser:
     retrain.add_argument("--force", action="store_true", help="do not wait for enough feedback; the gate still decides")
     TrainSettings.add_to(retrain)
     ScheduleSettings.add_to(retrain)
-    schedule = commands.add_parser("schedule", help="start runs when they are due, on a host without the page")
+    said = "start runs when they are due, without the page open, on the data dir's host"
+    schedule = commands.add_parser("schedule", help=said)
     schedule.add_argument("--once", action="store_true", help="look once, and wait for the run if one was due")
     TrainSettings.add_to(schedule)
     ScheduleSettings.add_to(schedule)

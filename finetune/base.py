@@ -16,6 +16,7 @@ from filelock import FileLock
 
 from feedback.errors import RapportError
 from feedback.settings import DataSettings
+from feedback.store import Store
 from finetune.model import LoadError, check_usable, write_json
 from finetune.prints import differing, print_of
 
@@ -52,12 +53,30 @@ def check_base(settings: DataSettings) -> str:
     return _name(asked)
 
 
+def check_record(settings: DataSettings, store: Store) -> None:
+    """Refuse to give a record without its base.json, such as a restored one, another base than its versions have.
+
+    Raises BaseModelError. A base.json that is there may name another place than the record does: the base has moved.
+    """
+    if _made_with(settings) is not None:
+        return
+    recorded = next((version.base_model for version in store.versions() if version.number == 0), None)
+    if recorded not in (None, check_base(settings)):
+        raise BaseModelError(
+            f"The record's versions were made on the base model {recorded!r}, and the data dir "
+            f"{str(settings.data_dir)!r} has no base.json; put that back from the backup, or give "
+            f"--base-model {recorded!r}."
+        )
+
+
 def ensure_base(settings: DataSettings) -> str:
     """Make DIR/base if it is not there yet, or link it again, and return the model's name. Raises BaseModelError."""
     name = check_base(settings)
     try:
         if _made_with(settings) is None:
             _make_once(settings, name)
+        elif name == STARTER and not (settings.base_dir.exists() or _may_have_moved(settings)):
+            _unpack_again(settings)
         elif not settings.base_dir.exists():
             name = _link_again(settings, name)
     except PermissionError as error:
@@ -67,6 +86,14 @@ def ensure_base(settings: DataSettings) -> str:
         ) from error
     _require_same_files(settings, name)
     return name
+
+
+def _unpack_again(settings: DataSettings) -> None:
+    """Unpack the starter whose folder is gone, as where only its base.json was restored."""
+    with FileLock(settings.data_dir / "base.lock"):
+        if not settings.base_dir.exists():
+            settings.base_dir.unlink(missing_ok=True)  # a link to nowhere
+            _unpack_starter(settings.base_dir)
 
 
 def _link_again(settings: DataSettings, name: str) -> str:

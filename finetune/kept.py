@@ -20,6 +20,7 @@ from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune.dataset import Built, Sides, read, rule_of, write
 from finetune.general import Answer
+from finetune.leftovers import ASIDE
 from finetune.model import write_json
 from finetune.prints import print_of
 from finetune.settings import TrainSettings
@@ -44,7 +45,7 @@ class Kept:
     def begin(self) -> None:
         """Make the folder of a new run; one of another record that is in the way is put aside."""
         if self.dir.exists():
-            aside = next(p for n in range(10**6) if not (p := self.dir.with_name(f"{self.id}.left-{n}")).exists())
+            aside = next(p for n in range(10**6) if not (p := self.dir.with_name(f"{self.id}{ASIDE}{n}")).exists())
             self.dir.rename(aside)
         self.dir.mkdir(parents=True)
 

@@ -10,6 +10,7 @@ from feedback.settings import DataSettings
 log = logging.getLogger("rapport.retrain")
 CANDIDATE = ".run-"  # begins the name of a version's folder until it is whole
 GOING = ".pruned-"  # begins the name of a version's folder that is being deleted
+ASIDE = ".left-"  # in the name of a folder of another record that was in a run's way
 _OF_A_RUN = ("work", "dataset.partial")
 
 
@@ -19,22 +20,20 @@ def candidate_of(data: DataSettings, run_id: int) -> Path:
 
 
 def sweep(data: DataSettings, going_on: int | None = None) -> None:
-    """Delete temporary folders of every run but the one that goes on, and versions half deleted.
-
-    What cannot be deleted, as what belongs to another user, stays: it is in nobody's way.
-    """
+    """Delete temporary folders of every run but the one that goes on, and versions half deleted."""
     for candidate in data.versions_dir.glob(f"{CANDIDATE}*"):
         if going_on is None or candidate != candidate_of(data, going_on):
-            _delete(candidate)
+            delete(candidate)
     for going in data.versions_dir.glob(f"{GOING}*"):
-        _delete(going)
+        delete(going)
     for name in _OF_A_RUN:
         for folder in data.runs_dir.glob(f"*/{name}"):
             if going_on is None or folder.parent.name != str(going_on):
-                _delete(folder)
+                delete(folder)
 
 
-def _delete(folder: Path) -> None:
+def delete(folder: Path) -> None:
+    """Delete a folder; one that cannot be deleted, as one of another user, stays: it is in nobody's way."""
     try:
         shutil.rmtree(folder)
     except OSError as error:

@@ -7,6 +7,7 @@ was killed is taken up by the next start, from what `kept.py` finds of it.
 
 import logging
 import shutil
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -15,20 +16,20 @@ from typing import Any
 
 import torch
 
-from feedback.errors import Overtaken, RapportError
+from feedback.errors import Overtaken, RapportError, TakenOver
 from feedback.records import RunLine, Serving
 from feedback.schema import now
 from feedback.settings import DataSettings
 from feedback.store import Store
 from finetune import methods
-from finetune.base import check_base, ensure_base
+from finetune.base import check_base, check_record, ensure_base
 from finetune.chart import draw
 from finetune.compare import judged
 from finetune.dataset import Sides, build, check_trainable, remember
 from finetune.evaluate import Verdict
 from finetune.general import Answer, general_answers
 from finetune.kept import Kept
-from finetune.leftovers import candidate_of
+from finetune.leftovers import ASIDE, candidate_of
 from finetune.lock import the_only_run
 from finetune.machine import require_disk
 from finetune.model import Loaded, best_device, load_base, training_dtype, write_json
@@ -77,13 +78,17 @@ def retrain(
     check_trackers(settings.report_to)
     with the_only_run(store, data) as dead:
         check_base(data)
+        check_record(data, store)
         if dead is None:
             require_feedback(store, None if force else schedule)
         require_disk(data, schedule)
         run = _Run(store, data, settings, dead)
         try:
-            with run.recorded(), reporting(settings, run.dir, run.id) as tell:
-                return run.make(tell)
+            with run.recorded():
+                if dead:
+                    run.take_up()
+                with reporting(run.settings, run.dir, run.id) as tell:
+                    return run.make(tell)
         finally:
             _tidy(store, data, schedule)
 
@@ -111,6 +116,9 @@ class _Run:
             raise self._ended("cancelled", str(error)) from error
         except KeyboardInterrupt as error:
             raise self._ended("cancelled", "Ended by Ctrl-C.") from error
+        except TakenOver as error:  # row and files are another's by now
+            log.info("%s", error)
+            raise RunFailed(self.id, str(error)) from error
         # Whatever it is, the row must not stay open.
         except BaseException as error:
             log.exception("The run failed.")
@@ -141,11 +149,21 @@ class _Run:
         self.kept.clear()
         return (RunCancelled if status == "cancelled" else RunFailed)(self.id, reason)
 
+    def take_up(self) -> None:
+        """Go on with a killed run by its own settings. Raises CannotGoOn if it was killed again and again."""
+        self._open_folder()
+        taken = self.store.take_up_run(self.id)
+        log.info("taken up again, attempt %d; it was %s, at step %d", taken.attempts, taken.status, taken.step)
+        self.kept.count_kill()
+        given, self.settings = self.settings, TrainSettings.given(**self.store.run_settings(self.id))
+        if given != self.settings:
+            ignored = f"Run {self.id} was cut off and goes on with its own settings; those given now do not count."
+            print(ignored, file=sys.stderr, flush=True)
+        self.pulse = Pulse(self.store, self.id, self.settings.train_threads)
+
     def make(self, tell: Tell = quiet) -> Result:
         """Build, train, evaluate, as far as that is not done yet; return what came of it. Trackers hear by `tell`."""
         self._open_folder()
-        if self.dead:
-            self._take_up()
         write_json(self.dir / "settings.json", self.settings.model_dump())
         if torch.cuda.is_available() and self.settings.train_gpu_memory:
             torch.cuda.set_per_process_memory_fraction(self.settings.train_gpu_memory)
@@ -162,14 +180,6 @@ class _Run:
                 return self._publish(verdict, trained, sides, serving)
             except Overtaken as error:  # figures are kept, so only what serves now is measured
                 log.info("%s", error)
-
-    def _take_up(self) -> None:
-        """Go on with a run that was killed. Raises CannotGoOn if that happens again and again."""
-        taken = self.store.take_up_run(self.id)
-        log.info("taken up again, attempt %d; it was %s, at step %d", taken.attempts, taken.status, taken.step)
-        self.kept.count_kill()
-        self.settings = TrainSettings.given(**self.store.run_settings(self.id))
-        self.pulse = Pulse(self.store, self.id, self.settings.train_threads)
 
     def _enter(self, status: str, **columns: Any) -> None:
         log.info("%s", status)
@@ -240,7 +250,12 @@ class _Run:
         return verdict
 
     def _serving_dir(self, serving: Serving | None) -> Path | None:
-        number = max(serving.shares, key=lambda v: serving.shares[v]) if serving else 0
+        """Return the folder of what a candidate must beat: in a trial, of what is proven. None: the base model."""
+        trial = self.store.trial()
+        if trial and serving and trial.promotion_id == serving.promotion_id:
+            number = trial.against
+        else:
+            number = max(serving.shares, key=lambda v: serving.shares[v]) if serving else 0
         return self.data.data_dir / self.store.version(number).path if number else None
 
     def _publish(self, verdict: Verdict, trained: Trained, sides: Sides, compared: Serving | None) -> Result:
@@ -270,7 +285,7 @@ class _Run:
         write_json(self.kept.candidate / "card.json", card)
         home = self.data.versions_dir / f"{number:03d}"
         if home.exists():  # left by a run that died before it wrote the row, or another database's
-            home.rename(home.with_name(f"{home.name}.left-{self.id}"))
+            home.rename(home.with_name(f"{home.name}{ASIDE}{self.id}"))
         self.kept.candidate.rename(home)
         path = str(home.relative_to(self.data.data_dir))
         trial = (self.settings.trial_share, trial_rule(self.settings)) if self.settings.trial_share else None

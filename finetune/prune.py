@@ -13,7 +13,7 @@ from pathlib import Path
 from feedback.errors import RapportError
 from feedback.settings import DataSettings
 from feedback.store import Store
-from finetune.leftovers import GOING
+from finetune.leftovers import ASIDE, GOING, delete
 from finetune.lock import settled
 from finetune.machine import GB
 from finetune.settings import DiskSettings
@@ -24,17 +24,19 @@ _OF_OLD_RUNS = ("dataset", "general.json")  # the record has the pairs; log, set
 
 @dataclass(frozen=True)
 class Plan:
-    """What goes: versions and runs by number, with the bytes that this frees."""
+    """What goes: versions and runs by number, folders put aside by their path in the data dir; the bytes this frees."""
 
     versions: tuple[int, ...]
     runs: tuple[int, ...]
     bytes: int
+    aside: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Say it in a sentence."""
-        if not (self.versions or self.runs):
+        versions = [f"version {number}" for number in self.versions]
+        told = [*versions, *(f"the files of run {run}" for run in self.runs), *self.aside]
+        if not told:
             return "Nothing is to be pruned."
-        told = [f"version {number}" for number in self.versions] + [f"the files of run {run}" for run in self.runs]
         return f"{', '.join(told)}: {self.bytes / GB:.3f} GB."
 
 
@@ -51,8 +53,10 @@ def plan(store: Store, data: DataSettings, settings: DiskSettings) -> Plan:
             going.append(number)
             left -= sizes[number]
     runs = [run for run in store.ended_runs()[: -settings.keep_runs] if _files_of(data, run)]
+    aside = _aside(store, data)
     freed = sum(sizes[number] for number in going) + sum(_size(f) for run in runs for f in _files_of(data, run))
-    return Plan(tuple(going), tuple(runs), freed)
+    freed += sum(map(_size, aside))
+    return Plan(tuple(going), tuple(runs), freed, tuple(str(folder.relative_to(data.data_dir)) for folder in aside))
 
 
 def prune(store: Store, data: DataSettings, settings: DiskSettings) -> Plan:
@@ -74,9 +78,19 @@ def prune(store: Store, data: DataSettings, settings: DiskSettings) -> Plan:
     for run in chosen.runs:
         for file in _files_of(data, run):
             shutil.rmtree(file) if file.is_dir() else file.unlink()
-    if chosen.versions or chosen.runs:
+    for path in chosen.aside:
+        delete(data.data_dir / path)
+    if chosen.versions or chosen.runs or chosen.aside:
         log.info("pruned: %s", chosen)
     return chosen
+
+
+def _aside(store: Store, data: DataSettings) -> list[Path]:
+    """List the folders that runs put aside, but for those of the newest run: somebody may want to look first."""
+    newest = {str(run.id) for run in store.runs(limit=1)}
+    versions = [(folder, folder.name.rpartition("-")[2]) for folder in data.versions_dir.glob(f"[0-9]*{ASIDE}*")]
+    runs = [(folder, folder.name.partition(".")[0]) for folder in data.runs_dir.glob(f"[0-9]*{ASIDE}*")]
+    return [folder for folder, run in sorted([*versions, *runs]) if run not in newest]
 
 
 def _files_of(data: DataSettings, run: int) -> list[Path]:

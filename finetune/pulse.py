@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import torch
 
 from feedback.diary import Point
-from feedback.errors import RapportError
+from feedback.errors import RapportError, TakenOver
 from feedback.runs import cancelled_by
 from feedback.store import Store
 from finetune.checkpoints import State
@@ -47,7 +47,7 @@ class Pulse:
         return loaded
 
     def beat(self, at_once: bool = False) -> None:
-        """Beat if it is time. Raises Cancelled."""
+        """Beat if it is time. Raises Cancelled, TakenOver."""
         if at_once or self._clock() - self._beaten_at >= BEAT_S:
             self._write((), {})
 
@@ -93,6 +93,8 @@ class Pulse:
         try:
             wanted_by = self._store.beat_run(self._id, points, **columns)
             self._share()
+        except TakenOver:
+            raise
         # A database that is locked or being started anew is no reason to lose hours of training.
         except Exception:
             log.exception("A beat could not be written.")

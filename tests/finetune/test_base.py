@@ -7,8 +7,9 @@ import huggingface_hub
 import pytest
 
 from feedback.settings import DataSettings
+from feedback.store import Store
 from finetune import base
-from finetune.base import STARTER, BaseModelError, check_base, ensure_base
+from finetune.base import STARTER, BaseModelError, check_base, check_record, ensure_base
 from tests.tiny import make_tiny
 
 
@@ -175,3 +176,33 @@ def test_a_data_dir_that_knows_only_its_bases_name_learns_its_files(tmp_path: Pa
 
 def test_the_starter_is_the_default(tmp_path: Path) -> None:
     assert check_base(settings(tmp_path)) == STARTER
+
+
+@pytest.mark.parametrize("asked", ["", STARTER])
+def test_a_record_restored_without_base_json_is_never_put_on_another_base(tmp_path: Path, asked: str) -> None:
+    chosen = settings(tmp_path, asked)
+    store = Store.open(chosen.database)
+    store.add_base("owner/name")
+    with pytest.raises(BaseModelError, match=r"base\.json.*--base-model 'owner/name'"):
+        check_record(chosen, store)
+    assert not chosen.base_dir.exists() and not (chosen.data_dir / "base.json").exists()
+    check_record(settings(tmp_path, "owner/name"), store)
+
+
+def test_a_record_with_its_base_json_may_know_its_base_by_an_older_place(tmp_path: Path, tiny: Path) -> None:
+    chosen = settings(tmp_path, str(tiny))
+    store = Store.open(chosen.database)
+    store.add_base("/where/it/lay")
+    with pytest.raises(BaseModelError, match="/where/it/lay"):
+        check_record(chosen, store)
+    ensure_base(chosen)
+    check_record(settings(tmp_path), store)
+
+
+def test_a_starter_that_was_not_restored_is_unpacked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_unpack_starter", make_tiny)
+    ensure_base(settings(tmp_path))
+    for asked in ("", STARTER):
+        shutil.rmtree(tmp_path / "data" / "base")
+        assert ensure_base(settings(tmp_path, asked)) == STARTER
+        assert (tmp_path / "data" / "base" / "config.json").exists()

@@ -60,3 +60,20 @@ def test_no_base_model_is_made_for_a_bad_option(
 def test_a_mistyped_record_is_told_before_a_base_model_is_fetched(tmp_path: Path, capsys) -> None:
     assert main(["pairs", "--explain", f"--data-dir={tmp_path / 'typo'}", "--base-model=nobody/no-such-model"]) == 1
     assert capsys.readouterr().err.startswith("There is no record in")
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["schedule", "--once"], ["retrain", "--force"], ["pairs", "--explain"], ["evaluate", "0", "--data={file}"]],
+    ids=lambda command: command[0],
+)
+def test_a_record_restored_without_its_base_gets_no_other(
+    store: Store, data: DataSettings, tmp_path: Path, capsys: pytest.CaptureFixture[str], command: list[str]
+) -> None:
+    store.add_base("owner/name")
+    (tmp_path / "rated").touch()
+    assert main([*(word.format(file=tmp_path / "rated") for word in command), *where(data)]) == 1
+    printed = capsys.readouterr()
+    assert "--base-model 'owner/name'" in printed.out + printed.err
+    assert not data.base_dir.exists() and not (data.data_dir / "base.json").exists()
+    assert store.runs() == []

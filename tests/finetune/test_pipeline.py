@@ -367,3 +367,17 @@ def test_what_the_gate_promotes_goes_on_trial_first_where_that_is_set(
     trial = store.trial()
     assert (result.verdict, trial.candidate, trial.rule["days"]) == ("promoted", 1, 7)
     assert store.serving().shares == {0: 0.8, 1: 0.2}
+
+
+def test_during_a_trial_a_candidate_is_compared_with_what_is_proven(
+    store: Store, data: DataSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    against: list[object] = []
+    monkeypatch.setattr(pipeline, "judged", lambda *args: against.append(args[4]) or Verdict("refused", "No.", {}))
+    store.add_base(str(Path(data.base_model).resolve()))
+    for number in (1, 2):
+        store.add_version(number, "adapter", f"versions/{number:03}", store.open_run({}), "promoted", "", {})
+    store.begin_trial(1, 0.5, {})
+    teach(store, 12)
+    retrain(store, data, QUICK.model_copy(update={"epochs": 1}), SCHEDULE, force=True)
+    assert against == [data.versions_dir / "002"]

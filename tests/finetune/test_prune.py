@@ -76,6 +76,26 @@ def test_of_old_runs_only_what_the_record_has_too_goes(eight: Store, data: DataS
     assert len(list(data.runs_dir.glob("*/log.txt"))) == 8
 
 
+def test_what_runs_put_aside_goes_but_for_that_of_the_newest(
+    eight: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]
+) -> None:
+    aside = [data.versions_dir / "004.left-7", data.runs_dir / "7.left-0"]
+    newest = [data.versions_dir / "005.left-8", data.runs_dir / "8.left-0"]
+    others = [data.versions_dir / "mine.left-alone", data.runs_dir / "notes"]
+    for folder in (*aside, *newest, *others):
+        folder.mkdir()
+        (folder / "weights").write_bytes(bytes(10**6))
+    where = f"--data-dir={data.data_dir}"
+    assert main(["prune", "--dry-run", where]) == 0
+    assert capsys.readouterr().out == "runs/7.left-0, versions/004.left-7: 0.002 GB.\n"
+    assert all(folder.exists() for folder in aside)
+    assert main(["prune", where]) == 0
+    assert not any(folder.exists() for folder in aside)
+    assert all(folder.exists() for folder in (*newest, *others))
+    assert main(["prune", where]) == 0
+    assert capsys.readouterr().out.endswith("Nothing is to be pruned.\n")
+
+
 def test_a_dry_run_changes_nothing(eight: Store, data: DataSettings, capsys: pytest.CaptureFixture[str]) -> None:
     where = (f"--data-dir={data.data_dir}", "--keep-versions=3", "--json")
     assert main(["prune", "--dry-run", *where]) == 0

@@ -126,6 +126,25 @@ def test_a_run_killed_anywhere_ends_as_an_unbroken_one(
     whole(store, data, prepared.with_name("unbroken"))
 
 
+@pytest.mark.parametrize("given", [{}, {"epochs": 1, "report_to": ["tensorboard"]}], ids=["the same", "others"])
+def test_trackers_hear_the_settings_that_count_and_the_terminal_that_those_given_do_not(
+    store: Store,
+    data: DataSettings,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    given: dict[str, Any],
+) -> None:
+    heard: list[TrainSettings] = []
+    begin = pipeline.reporting
+    monkeypatch.setattr(pipeline, "reporting", lambda settings, *of: heard.append(settings) or begin(settings, *of))
+    with killed(checkpoints, "save", True, 3):
+        retrain(store, data, QUICK, SCHEDULE)
+    assert retrain(store, data, QUICK.model_copy(update=given), SCHEDULE).run == 1
+    assert heard == [QUICK, QUICK]
+    told = "Run 1 was cut off and goes on with its own settings; those given now do not count.\n"
+    assert capsys.readouterr().err.count(told) == bool(given)
+
+
 def test_a_run_killed_before_its_dataset_was_frozen_learns_from_what_is_there_now(
     store: Store, data: DataSettings
 ) -> None:
