@@ -24,7 +24,6 @@ def trial(store: Store) -> TrialLine:
     """Version 1 on trial against the base."""
     store.add_base("tiny")
     store.add_version(1, "adapter", "versions/001", store.open_run({}), "refused", "because", {})
-    store.update_run(1, status="refused")
     store.begin_trial(1, 0.5, RULE)
     found = store.trial()
     assert found is not None
