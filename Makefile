@@ -1,10 +1,10 @@
-# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | bench-record | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-kill | proof-beside | proof-trials | proof-month | clean
+# make setup | chat | test | lint | types | screenshots | bench-page | bench-serve | bench-learn | bench-train | bench-record | proof-loop | proof-turn | proof-swap | proof-hostile | proof-gate | proof-kill | proof-beside | proof-trials | proof-month | proof-postgres | clean
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV   := .venv
 BIN    := $(VENV)/bin
 READY  := $(VENV)/.ready
 
-.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train bench-record proof-loop proof-turn proof-swap proof-hostile proof-gate proof-kill proof-beside proof-trials proof-month clean
+.PHONY: setup chat test lint types screenshots bench-page bench-serve bench-learn bench-train bench-record proof-loop proof-turn proof-swap proof-hostile proof-gate proof-kill proof-beside proof-trials proof-month proof-postgres clean
 
 setup: $(READY)
 
@@ -95,3 +95,7 @@ proof-beside: setup
 # A month on the tiny model with its clock driven, in a minute; exits 1 if a target is missed.
 proof-month: setup
 	$(BIN)/python bench/month.py
+
+# The record's tests on a PostgreSQL server of their own, which ends with them; needs its programs and bench/requirements.txt.
+proof-postgres: setup
+	$(BIN)/python bench/postgres.py

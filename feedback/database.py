@@ -16,7 +16,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy import Connection, Engine, create_engine, event, func, select
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 from sqlalchemy.orm import Session, sessionmaker
@@ -25,6 +25,7 @@ from feedback.as_it_lies import as_it_lies, cannot_be_written
 from feedback.errors import BadInput, Busy, RapportError
 
 _LOCK_WAIT_S = 30
+_MIGRATING = 0x5261_7070_6F72_74  # names our lock among those that a PostgreSQL server keeps for its applications
 
 
 class NoRecord(RapportError):
@@ -44,7 +45,10 @@ class Database:
             self.read_only = reads and cannot_be_written(url)
             where = as_it_lies(url) if self.read_only else url
             # What people wrote goes into no log, whatever fails.
-            self.engine = create_engine(where, connect_args=_connect_args(url, begins), hide_parameters=True)
+            # Before a connection is used it is asked whether it lives: a server that was restarted has closed it.
+            self.engine = create_engine(
+                where, connect_args=_connect_args(url, begins), hide_parameters=True, pool_pre_ping=True
+            )
             if self.engine.dialect.name == "sqlite":
                 _set_up_sqlite(self.engine, self.read_only)
             self._writer = self.engine.execution_options(begin_immediate=not self.read_only)
@@ -94,6 +98,8 @@ class Database:
         config.set_main_option("script_location", str(Path(__file__).parent / "migrations").replace("%", "%%"))
         scripts = ScriptDirectory.from_config(config)
         with self._writer.begin() as connection:
+            if self.engine.dialect.name == "postgresql":  # SQLite has one writer at a time anyway
+                connection.execute(select(func.pg_advisory_xact_lock(_MIGRATING)))
             at = MigrationContext.configure(connection).get_current_revision()
             if at == scripts.get_current_head():
                 return

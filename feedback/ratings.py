@@ -1,10 +1,12 @@
 """Verbs on what people think of replies: thumbs, corrections, preferences."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import ColumnElement, Select, and_, func, or_, select
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
 from feedback.errors import BadInput
@@ -134,8 +136,9 @@ def put_correction(session: Session, message: Message, text: str, author: str, a
 def person(session: Session, person_id: str) -> None:
     """Make sure that a person of this id exists."""
     if session.get(Person, person_id) is None:
-        session.add(Person(id=person_id))
-        session.flush()
+        # On PostgreSQL somebody else may add them meanwhile.
+        with suppress(IntegrityError), session.begin_nested():
+            session.add(Person(id=person_id))
 
 
 def was_said() -> ColumnElement[bool]:

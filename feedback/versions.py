@@ -10,7 +10,7 @@ from feedback.errors import NotFound, Overtaken
 from feedback.messages import find
 from feedback.promotions import can_serve, known_version, one_at_a_time, put_promotion, serving
 from feedback.records import VersionLine
-from feedback.schema import LOCAL, ModelVersion, Pin, Run
+from feedback.schema import LOCAL, ModelVersion, Person, Pin, Run
 from feedback.sessions import Sessions
 from feedback.trials import put_trial
 
@@ -21,6 +21,7 @@ class Versions(Sessions):
     def add_base(self, base_model: str) -> None:
         """Write version 0 and the promotion that serves it, once."""
         with self.writing() as session:
+            find(session, Person, LOCAL, alone=True)  # another app that begins at the same moment waits
             if session.get(ModelVersion, 0) is None:
                 row = ModelVersion(
                     number=0, kind="base", base_model=base_model, path="base", verdict="base", metrics={}

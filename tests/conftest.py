@@ -17,6 +17,7 @@ import pytest
 
 from feedback.settings import DataSettings
 from feedback.store import Store
+from tests.databases import SERVER, database, url_of
 
 # Files that take a worker a minute or more, longest first.
 _LONGEST = ("bench", "scheduler", "pipeline", "exchange", "spread", "crash")
@@ -36,10 +37,35 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_tiny(tmp_path_factory.mktemp("tiny"))
 
 
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A fresh record that is copied: its file, or the name of its database on the server."""
+    if SERVER:
+        with database() as name:
+            Store.open(url_of(name)).close()
+            yield name
+    else:
+        path = tmp_path_factory.mktemp("migrated") / "chat.db"
+        Store.open(f"sqlite:///{path}").close()
+        yield str(path)
+
+
 @pytest.fixture
-def data(tmp_path: Path, tiny: Path) -> DataSettings:
+def elsewhere(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """The URL of `data`'s database, "" for its file; on a server commands are told of it, and it is empty or a copy."""
+    if not SERVER:
+        yield ""
+        return
+    copied_from = request.getfixturevalue("migrated") if "store" in request.fixturenames else "template1"
+    with database(copied_from) as name:
+        monkeypatch.setenv("RAPPORT_DATABASE_URL", url_of(name))
+        yield url_of(name)
+
+
+@pytest.fixture
+def data(tmp_path: Path, tiny: Path, elsewhere: str) -> DataSettings:
     """Settings of an empty data dir whose base model is the tiny one."""
-    return DataSettings(data_dir=tmp_path / "data", base_model=str(tiny))
+    return DataSettings(data_dir=tmp_path / "data", base_model=str(tiny), database_url=elsewhere)
 
 
 @pytest.fixture

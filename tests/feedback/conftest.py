@@ -8,35 +8,45 @@ import pytest
 
 from feedback.settings import DataSettings
 from feedback.store import Store
-
-
-@pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of a fresh record."""
-    path = tmp_path_factory.mktemp("migrated") / "chat.db"
-    Store.open(f"sqlite:///{path}").close()
-    return path
+from tests.databases import SERVER, database, url_of
 
 
 @pytest.fixture
-def data(tmp_path: Path) -> DataSettings:
+def data(tmp_path: Path, elsewhere: str) -> DataSettings:
     """Settings of an empty data dir."""
-    return DataSettings(data_dir=tmp_path / "data")
+    return DataSettings(data_dir=tmp_path / "data", database_url=elsewhere)
 
 
 @pytest.fixture
-def store(data: DataSettings, migrated: Path) -> Iterator[Store]:
+def store(data: DataSettings, migrated: str) -> Iterator[Store]:
     """A fresh record."""
     data.data_dir.mkdir()
-    shutil.copy(migrated, data.data_dir / "chat.db")
+    if not SERVER:
+        shutil.copy(migrated, data.data_dir / "chat.db")
     opened = Store.open(data.database)
     yield opened
     opened.close()
 
 
 @pytest.fixture
-def empty(tmp_path: Path, migrated: Path) -> Iterator[Store]:
+def url(tmp_path: Path) -> Iterator[str]:
+    """The URL of a database that holds nothing yet."""
+    if SERVER:
+        with database() as name:
+            yield url_of(name)
+    else:
+        yield f"sqlite:///{tmp_path / 'chat.db'}"
+
+
+@pytest.fixture
+def empty(tmp_path: Path, migrated: str) -> Iterator[Store]:
     """Another fresh record, to import into."""
-    opened = Store.open(f"sqlite:///{shutil.copy(migrated, tmp_path / 'empty.db')}")
-    yield opened
-    opened.close()
+    if SERVER:
+        with database(migrated) as name:
+            opened = Store.open(url_of(name))
+            yield opened
+            opened.close()
+    else:
+        opened = Store.open(f"sqlite:///{shutil.copy(migrated, tmp_path / 'empty.db')}")
+        yield opened
+        opened.close()

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from feedback.messages import append, title_of
+from feedback.messages import append, find, title_of
 from feedback.ratings import person
 from feedback.records import Feedback
 from feedback.schema import LOCAL, Conversation, Person, RatingEvent, Reply, Signal, now
@@ -35,7 +35,7 @@ def ask(store: Store, text: str = "What is it?", conversation: str | None = None
 def say(store: Store, conversation: str, text: str) -> str:
     """Write a message that no reply is begun to; return its id. The product always begins one with it."""
     with store.writing() as session:
-        row = session.get_one(Conversation, conversation)
+        row = find(session, Conversation, conversation, alone=True)
         row.title = row.title or title_of(text)
         return append(session, row, "user", text).id
 

@@ -13,8 +13,11 @@ from feedback.errors import BadInput
 from feedback.existing import existing
 from feedback.settings import DataSettings
 from feedback.store import Store
+from tests.databases import of_sqlite
 from tests.feedback.talk import exchange
 from tests.readonly import cannot_be_written, state
+
+pytestmark = of_sqlite
 
 
 @pytest.fixture

@@ -1,10 +1,11 @@
 """The connection: how SQLite is set up, migrations, and several at it at once."""
 
-import sqlite3
+import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from subprocess import PIPE, Popen
 from threading import Barrier
 from types import SimpleNamespace
 from typing import Any
@@ -24,12 +25,10 @@ from feedback.formats import Incoming, IncomingMessage
 from feedback.schema import Base, Message, Rating, Reply
 from feedback.settings import DataSettings
 from feedback.store import Store
+from tests.databases import of_sqlite
 from tests.feedback.talk import answer, ask, say
 
-
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path / 'chat.db'}"
+ROOT = Path(__file__).parents[2]
 
 
 def together(count: int, work: Callable[[int], Any]) -> list[Any]:
@@ -44,6 +43,7 @@ def together(count: int, work: Callable[[int], Any]) -> list[Any]:
         return list(pool.map(one, range(count)))
 
 
+@of_sqlite
 @pytest.mark.parametrize(("pragma", "value"), [("journal_mode", "wal"), ("synchronous", 2), ("foreign_keys", 1)])
 @pytest.mark.parametrize("side", ["reading", "writing"])
 def test_every_connection_is_set_up_to_keep_what_it_commits(store: Store, side: str, pragma: str, value: Any) -> None:
@@ -70,14 +70,15 @@ def test_opening_again_neither_migrates_nor_loses_anything(url: str) -> None:
     again.close()
 
 
-def test_a_newer_schema_is_refused_and_left_as_it_is(url: str, tmp_path: Path) -> None:
-    Database(url).close()
-    with sqlite3.connect(tmp_path / "chat.db") as connection:
-        connection.execute("UPDATE alembic_version SET version_num = '9999'")
+def test_a_newer_schema_is_refused_and_left_as_it_is(url: str) -> None:
+    database = Database(url)
+    with database.writing() as session:
+        session.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(BadInput, match=r"'9999'.*update Rapport"):
         Store.open(url)
-    with sqlite3.connect(tmp_path / "chat.db") as connection:
-        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("9999",)
+    with database.reading() as session:
+        assert session.scalar(text("SELECT version_num FROM alembic_version")) == "9999"
+    database.close()
 
 
 @pytest.mark.parametrize(
@@ -130,6 +131,31 @@ def test_several_may_open_a_fresh_record_at_the_same_moment(url: str, attempt: i
         store.close()
 
 
+OPENING = """
+import sys
+from feedback.store import Store
+print("ready", flush=True)
+sys.stdin.readline()
+store = Store.open(sys.argv[1])
+store.add_base("tiny")
+print(store.promotions())
+"""
+
+
+def test_several_processes_may_begin_a_record_at_the_same_moment(url: str) -> None:
+    command = [sys.executable, "-c", OPENING, url]
+    started = [Popen(command, stdin=PIPE, stdout=PIPE, stderr=PIPE, text=True, cwd=ROOT) for _ in range(3)]
+    for process in started:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+    for process in started:
+        assert process.stdin is not None
+        process.stdin.write("go\n")
+        process.stdin.flush()
+    told = [process.communicate(timeout=60) for process in started]
+    assert [process.returncode for process in started] == [0, 0, 0], told
+    assert len({out for out, _ in told}) == 1  # one base model, promoted once
+
+
 def test_writers_at_the_same_moment_wait_for_each_other_and_lose_nothing(url: str) -> None:
     stores = [Store.open(url) for _ in range(4)]
     conversation = stores[0].new_conversation()
@@ -171,6 +197,7 @@ def test_who_reads_on_postgresql_asks_for_one_state_of_the_record_and_who_writes
         assert "isolation_level" not in session.get_bind().get_execution_options()
 
 
+@of_sqlite
 def test_on_sqlite_nothing_is_asked_for_as_it_reads_one_state_anyway(store: Store) -> None:
     with store.reading() as session:
         assert "isolation_level" not in session.get_bind().get_execution_options()
