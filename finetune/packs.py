@@ -38,7 +38,6 @@ class Layout:
     def __init__(self, shared: int, own: Sequence[int], device: torch.device):
         """Lay rows of `own` tokens each behind `shared` ones."""
         self.shared, self.rows, self.most = shared, len(own), max(own)
-        self.tokens = shared + sum(own)
         places = torch.arange(self.most, device=device).expand(self.rows, -1)
         lengths = torch.tensor(own, device=device)[:, None]
         begins = torch.tensor([0, *accumulate(own)][:-1], device=device)[:, None]
