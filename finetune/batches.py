@@ -83,6 +83,17 @@ def parts(lengths: Sequence[int], device: str) -> list[list[int]]:
     return made
 
 
+def of_like_length(lengths: Sequence[int], most: int) -> list[list[int]]:
+    """Group rows, given by their lengths, shortest first: at most so many tokens with their padding, or one row."""
+    made: list[list[int]] = []
+    for index in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+        if made and (len(made[-1]) + 1) * lengths[index] <= most:
+            made[-1].append(index)
+        else:
+            made.append([index])
+    return made
+
+
 def deal(lengths: Sequence[int], processes: int) -> list[list[int]]:
     """Deal rows, given by their lengths, to processes: each gets about as many tokens, the longest rows first."""
     hands: list[list[int]] = [[] for _ in range(processes)]

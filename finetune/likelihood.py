@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from finetune.batches import pad
+from finetune.batches import of_like_length, pad
 from finetune.model import IGNORED, Encoded, Loaded
 from finetune.objectives import divergence_from_base, likely_tokens
 
@@ -83,21 +83,9 @@ def _visited(loaded: Loaded, said: Sequence[Said]) -> Iterator[tuple[int, Tensor
     """Give every reply's place, its logits (tokens, vocabulary) in float32 and labels (tokens,), in any order."""
     rows = [loaded.template.pair(one.prompt, one.text, one.ends) for one in said]
     most = max(1, _LOGITS // loaded.model.get_input_embeddings().num_embeddings)
-    for places in _batches(rows, most):
+    for places in of_like_length([len(row.ids) for row in rows], most):
         for place, found in zip(places, _logits(loaded, [rows[place] for place in places]), strict=True):
             yield place, *found
-
-
-def _batches(rows: Sequence[Encoded], most: int) -> Iterator[list[int]]:
-    """Put rows of like length together, at most so many tokens with their padding, but never none."""
-    batch: list[int] = []
-    for place in sorted(range(len(rows)), key=lambda place: len(rows[place].ids)):
-        if batch and (len(batch) + 1) * len(rows[place].ids) > most:
-            yield batch
-            batch = []
-        batch.append(place)
-    if batch:
-        yield batch
 
 
 def _logits(loaded: Loaded, rows: Sequence[Encoded]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
+from finetune.batches import of_like_length
 from finetune.likelihood import Prompt
 from finetune.model import Loaded
 
-_ROWS = 24
+_TOKENS = 4096  # of one batch at most, prompts and replies; one row may be longer
 _REFUSALS = (
     "i can't", "i cannot", "i can not", "i'm sorry", "i am sorry", "i won't", "i will not", "i'm not able",
     "i am not able", "i'm unable", "i am unable", "not appropriate", "illegal", "i must decline", "as an ai",
@@ -43,10 +44,8 @@ class Written:
 def write(loaded: Loaded, prompts: Sequence[Prompt], most: int) -> list[Written]:
     """Write a greedy reply of at most `most` tokens to each prompt. Raises TemplateRefuses."""
     rows = [loaded.template.prompt(prompt) for prompt in prompts]
-    order = sorted(range(len(rows)), key=lambda place: len(rows[place]))
     found: dict[int, Written] = {}
-    for start in range(0, len(order), _ROWS):
-        places = order[start : start + _ROWS]
+    for places in of_like_length([len(row) + most for row in rows], _TOKENS):
         found.update(zip(places, _written(loaded, [rows[place] for place in places], most), strict=True))
     return [found[place] for place in range(len(rows))]
 

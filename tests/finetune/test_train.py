@@ -8,7 +8,7 @@ import torch
 
 from feedback.errors import RapportError
 from finetune import reading
-from finetune.batches import PairRows, pad, parts
+from finetune.batches import PairRows, of_like_length, pad, parts
 from finetune.best import better, is_worse
 from finetune.checkpoints import State
 from finetune.forward import reply_logits
@@ -313,3 +313,8 @@ def test_general_prompts_that_training_leaves_out_tell_which_epoch_has_forgotten
     _, bounded = train_adapter(fresh(tiny), pairs, [], answers, bound, tmp_path, lambda *_: None)
     assert bounded.general == pytest.approx(free.general)
     assert bounded.kept_epoch == best + 1 < 4, free.general
+
+
+def test_rows_of_like_length_share_a_batch_and_a_long_one_has_its_own() -> None:
+    assert of_like_length([5, 900, 3, 4, 100], 15) == [[2, 3, 0], [4], [1]]
+    assert of_like_length([], 15) == []

@@ -11,7 +11,7 @@ from finetune.written import Written, distinct, write
 def test_several_written_at_once_are_what_each_would_be_alone(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = load_base(tiny, dtype=torch.float32, device=torch.device("cpu"))
     prompts = [(("user", text),) for text in ("hello", "a longer question", "hi", "what is it?", "the quick fox")]
-    monkeypatch.setattr(written, "_ROWS", 2)
+    monkeypatch.setattr(written, "_TOKENS", 40)  # two or three rows
     together = write(loaded, prompts, 8)
     assert together == [write(loaded, [prompt], 8)[0] for prompt in prompts]
     assert all(len(reply.ids) <= 8 for reply in together)
