@@ -7,7 +7,7 @@ from pathlib import Path
 from feedback.settings import DataSettings
 from finetune.evaluate import DIVERGED, Compared, Verdict, gate, is_finite
 from finetune.likelihood import scores
-from finetune.measures import Measures, Reference, VersionFigures, base_reference
+from finetune.measures import GeneralFigures, Measures, Reference, VersionFigures, base_reference
 from finetune.misplaced import Taught, look_at
 from finetune.model import Diverged, Loaded, load_version
 from finetune.pairs import TrainingPair
@@ -67,7 +67,7 @@ def _base(
     data: DataSettings, pairs: Sequence[TrainingPair], load: Callable[[], Loaded], keeps: bool = True
 ) -> tuple[Reference, VersionFigures]:
     reference = base_reference(data.data_dir / "general-base.safetensors", load)
-    return reference, _from(data.data_dir / MEASURES, load, pairs, reference, keeps)
+    return reference, _from(data.data_dir / MEASURES, load, pairs, reference, keeps, reference.base)
 
 
 def _measured(
@@ -82,9 +82,14 @@ def _measured(
 
 
 def _from(
-    file: Path, load: Callable[[], Loaded], pairs: Sequence[TrainingPair], reference: Reference, keeps: bool
+    file: Path,
+    load: Callable[[], Loaded],
+    pairs: Sequence[TrainingPair],
+    reference: Reference,
+    keeps: bool,
+    general: GeneralFigures | None = None,
 ) -> VersionFigures:
-    measures = Measures(file, load)
+    measures = Measures(file, load, general)
     found = measures.measured(pairs, reference)
     if keeps and is_finite(found):
         measures.keep(pairs)

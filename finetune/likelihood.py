@@ -49,13 +49,15 @@ def scores(loaded: Loaded, said: Sequence[Said]) -> list[Score]:
     return [found[place] for place in range(len(said))]
 
 
-def distributions(loaded: Loaded, said: Sequence[Said]) -> list[Distribution]:
-    """Keep what a model says at each token of each reply. Raises TemplateRefuses."""
-    found = {}
-    for place, logits, _ in _visited(loaded, said):
+def scores_and_distributions(loaded: Loaded, said: Sequence[Said]) -> tuple[list[Score], list[Distribution]]:
+    """Score replies; keep also what the model says at each token of each. Raises TemplateRefuses."""
+    scored, told = {}, {}
+    for place, logits, labels in _visited(loaded, said):
+        scored[place] = _score(logits, labels, said[place].ends)
         ids, chances = likely_tokens(logits)
-        found[place] = Distribution(chances.cpu(), ids.cpu())
-    return [found[place] for place in range(len(said))]
+        told[place] = Distribution(chances.cpu(), ids.cpu())
+    places = range(len(said))
+    return [scored[place] for place in places], [told[place] for place in places]
 
 
 def scores_and_divergences(

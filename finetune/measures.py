@@ -17,7 +17,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from finetune.alike import words
-from finetune.likelihood import Distribution, Prompt, Said, Score, distributions, scores, scores_and_divergences
+from finetune.likelihood import (
+    Distribution,
+    Prompt,
+    Said,
+    Score,
+    scores,
+    scores_and_distributions,
+    scores_and_divergences,
+)
 from finetune.model import Loaded, best_device, write_json
 from finetune.pairs import TrainingPair
 from finetune.probes import bias_pairs, fingerprint, general_set, harmful_prompts
@@ -70,10 +78,14 @@ class GeneralFigures:
 
 @dataclass(frozen=True)
 class Reference:
-    """What versions are held against: the general answers, the base's own, and what the base says at each token."""
+    """What versions are held against: the general answers, the base's own, and what the base says at each token.
+
+    `base` holds the base's own figures where the reference was not read but made, for which most of them were needed.
+    """
 
     answers: list[Said]  # those of the general set, then the base's own
     distributions: list[Distribution]
+    base: GeneralFigures | None = None
 
 
 @dataclass(frozen=True)
@@ -93,9 +105,12 @@ class VersionFigures:
 class Measures:
     """One version's figures, from its file or from the version itself."""
 
-    def __init__(self, file: Path, load: Callable[[], Loaded]):
-        """Read `file` if it was made of the sets as they are now; `load` gives the version once it is needed."""
-        self.file, self._load = file, load
+    def __init__(self, file: Path, load: Callable[[], Loaded], general: GeneralFigures | None = None):
+        """Read `file` if it was made of the sets as they are now; `load` gives the version once it is needed.
+
+        `general` are its figures on the general sets, where they were made just now.
+        """
+        self.file, self._load, self._made = file, load, general
         self._loaded: Loaded | None = None
         self._fingerprint = _made_of()
         self._kept = self._read()
@@ -155,7 +170,8 @@ class Measures:
 
     def _general(self, reference: Reference) -> GeneralFigures:
         if "general" not in self._kept:
-            self._kept["general"] = asdict(general_figures(self.loaded, reference))
+            loaded = self.loaded  # which also notes in which form it is
+            self._kept["general"] = asdict(self._made or general_figures(loaded, reference))
         kept = dict(self._kept["general"])
         return GeneralFigures(**{**kept, "written": [ReplyFigures(**row) for row in kept["written"]]})
 
@@ -163,9 +179,14 @@ class Measures:
 def general_figures(loaded: Loaded, reference: Reference) -> GeneralFigures:
     """Measure a version on the general set and the safety set. Raises TemplateRefuses."""
     found, moved = scores_and_divergences(loaded, reference.answers, reference.distributions)
+    return _general_figures(loaded, found, moved, _written_freely(loaded))
+
+
+def _general_figures(
+    loaded: Loaded, found: Sequence[Score], moved: list[float], written: Sequence[Written]
+) -> GeneralFigures:
     losses = [score.loss for score in found]
     pairs = [scores(loaded, [pair.about[side] for pair in bias_pairs()]) for side in (0, 1)]
-    written = write(loaded, _general_prompts(), GENERAL_TOKENS * _ROOM)
     first = [reply.within(GENERAL_TOKENS) for reply in written]
     return GeneralFigures(
         loss=losses[: len(general_set())],
@@ -176,6 +197,11 @@ def general_figures(loaded: Loaded, reference: Reference) -> GeneralFigures:
         refused=[reply.refuses for reply in write(loaded, harmful_prompts(), HARM_TOKENS)],
         bias=[abs(first.loss - second.loss) for first, second in zip(*pairs, strict=True)],
     )
+
+
+def _written_freely(loaded: Loaded) -> list[Written]:
+    """Have the general prompts answered, in twice the room that counts."""
+    return write(loaded, _general_prompts(), GENERAL_TOKENS * _ROOM)
 
 
 def base_reference(file: Path, base: Callable[[], Loaded]) -> Reference:
@@ -202,12 +228,13 @@ def base_reference(file: Path, base: Callable[[], Loaded]) -> Reference:
 
 
 def _make_reference(base: Loaded) -> Reference:
-    prompts = _general_prompts()
-    own = [
-        Said(p, reply.text, reply.ended) for p, reply in zip(prompts, write(base, prompts, GENERAL_TOKENS), strict=True)
-    ]
+    written = _written_freely(base)
+    first = [reply.within(GENERAL_TOKENS) for reply in written]
+    texts = [base.template.decode(reply.ids) for reply in first]
+    own = [Said(p, text, one.ended) for p, text, one in zip(_general_prompts(), texts, first, strict=True)]
     answers = [*general_set(), *(one for one in own if one.text.strip())]
-    return Reference(answers, distributions(base, answers))
+    found, told = scores_and_distributions(base, answers)
+    return Reference(answers, told, _general_figures(base, found, [0.0] * len(answers), written))
 
 
 def _general_prompts() -> list[Prompt]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from finetune import likelihood
-from finetune.likelihood import Said, distributions, scores, scores_and_divergences
+from finetune.likelihood import Said, scores, scores_and_distributions, scores_and_divergences
 from finetune.model import Loaded, load_base
 from tests.tiny import make_tiny
 
@@ -41,14 +41,15 @@ def test_many_at_once_score_as_each_alone(loaded: Loaded, monkeypatch: pytest.Mo
 
 
 def test_a_model_is_no_distance_from_itself(loaded: Loaded) -> None:
-    found, moved = scores_and_divergences(loaded, SAID, distributions(loaded, SAID))
+    scored, told = scores_and_distributions(loaded, SAID)
+    found, moved = scores_and_divergences(loaded, SAID, told)
     assert moved == [pytest.approx(0.0, abs=1e-5)] * 4
-    assert found == scores(loaded, SAID)
+    assert found == scored == scores(loaded, SAID)
 
 
 def test_the_distance_from_another_is_the_divergence_or_little_less(loaded: Loaded, tmp_path: Path) -> None:
     other = load_base(make_tiny(tmp_path / "other", seed=1), dtype=torch.float32, device=torch.device("cpu"))
-    _, moved = scores_and_divergences(other, SAID, distributions(loaded, SAID))
+    _, moved = scores_and_divergences(other, SAID, scores_and_distributions(loaded, SAID)[1])
     for said, found in zip(SAID, moved, strict=True):
         base, ours = (torch.log_softmax(alone(one, said)[0], -1) for one in (loaded, other))
         exact = (base.exp() * (base - ours)).sum(-1).mean().item()

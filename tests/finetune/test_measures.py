@@ -1,6 +1,7 @@
 """A version's figures are kept beside it, and made again only where something changed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,22 @@ def test_what_was_measured_once_is_not_measured_again(loaded: Loaded, tmp_path: 
     assert Measures(tmp_path / "measures.json", never).measured(held_out(4), reference) == found
     assert Measures(tmp_path / "measures.json", never).measured(held_out(2), reference).scores == found.scores[:2]
     assert "secret" not in (tmp_path / "measures.json").read_text()
+
+
+def test_the_base_is_measured_while_the_reference_is_made(
+    loaded: Loaded, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reference = base_reference(tmp_path / "base.safetensors", lambda: loaded)
+    made, alone = reference.base, general_figures(loaded, reference)
+    assert made is not None
+    assert made.divergence == pytest.approx(alone.divergence, abs=1e-4)
+    assert replace(made, divergence=[]) == replace(alone, divergence=[])
+    monkeypatch.delattr(measures, "general_figures")
+    first = Measures(tmp_path / "measures.json", lambda: loaded, made)
+    assert first.measured([], reference).general == made
+    first.keep([])
+    assert Measures(tmp_path / "measures.json", never).measured([], reference).general == made
+    assert base_reference(tmp_path / "base.safetensors", never).base is None
 
 
 def test_only_what_is_new_is_measured_and_what_is_held_out_no_more_is_dropped(loaded: Loaded, tmp_path: Path) -> None:
