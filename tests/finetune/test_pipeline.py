@@ -2,6 +2,7 @@ import gc
 import json
 import shutil
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,7 +20,7 @@ from finetune.base import BaseModelError
 from finetune.evaluate import Verdict
 from finetune.lock import dead_run
 from finetune.model import Loaded, LoadError, load_version
-from finetune.pipeline import RunFailed, retrain
+from finetune.pipeline import Result, RunFailed, retrain
 from finetune.schedule import NotEnough
 from finetune.settings import GateSettings, ScheduleSettings, TrainSettings
 from tests.tiny import LOOSE, make_tiny
@@ -50,10 +51,37 @@ def short_replies(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(measures, name, 4)
 
 
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the data dir lies that tests with `promoted` are given copies of."""
+    return tmp_path_factory.mktemp("promoted") / "data"
+
+
 @pytest.fixture
-def promoted(store: Store, data: DataSettings):
-    teach(store, 32)
-    return retrain(store, data, QUICK, SCHEDULE)
+def promoted(data: DataSettings, once: Path) -> Result:
+    """A promoted version of 32 corrections, and its data dir: made by the first test that wants it."""
+    if not once.exists():
+        making = data.model_copy(update={"data_dir": once.with_name("making")})
+        made = Store.open(making.database)
+        teach(made, 32)
+        retrain(made, making, QUICK, SCHEDULE)
+        made.close()
+        making.data_dir.rename(once)
+    shutil.copytree(once, data.data_dir, symlinks=True)
+    copied = Store.open(data.database)
+    run, version = copied.runs()[0], copied.version(1)
+    copied.close()
+    return Result(run.id, version.number, version.verdict, version.reason)
+
+
+@pytest.fixture
+def store(request: pytest.FixtureRequest, data: DataSettings) -> Iterator[Store]:
+    """The record: a fresh one, or that of `promoted`, which must lie there before it is opened."""
+    if "promoted" in request.fixturenames:
+        request.getfixturevalue("promoted")
+    opened = Store.open(data.database)
+    yield opened
+    opened.close()
 
 
 def test_corrections_become_a_version_that_serves(store: Store, data: DataSettings, promoted) -> None:
