@@ -1,6 +1,7 @@
 """What every test may use: a tiny model, a data dir, a store; and the promise that nothing is fetched."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -83,8 +84,12 @@ def data(tmp_path: Path, tiny: Path, elsewhere: str) -> DataSettings:
 
 
 @pytest.fixture
-def store(data: DataSettings) -> Iterator[Store]:
-    """A fresh record."""
+def store(data: DataSettings, migrated: str) -> Iterator[Store]:
+    """A fresh record, by the hundred: migrated once, then copied. One that lies there already stays."""
+    file = data.data_dir / "chat.db"
+    if not SERVER and not file.exists():
+        data.data_dir.mkdir(exist_ok=True)
+        shutil.copy(migrated, file)
     opened = Store.open(data.database)
     yield opened
     opened.close()

@@ -1,4 +1,4 @@
-"""Fresh records by the hundred: migrated once, then copied."""
+"""A data dir without a model, and databases that hold nothing yet."""
 
 import shutil
 from collections.abc import Iterator
@@ -15,17 +15,6 @@ from tests.databases import SERVER, database, url_of
 def data(tmp_path: Path, elsewhere: str) -> DataSettings:
     """Settings of an empty data dir."""
     return DataSettings(data_dir=tmp_path / "data", database_url=elsewhere)
-
-
-@pytest.fixture
-def store(data: DataSettings, migrated: str) -> Iterator[Store]:
-    """A fresh record."""
-    data.data_dir.mkdir()
-    if not SERVER:
-        shutil.copy(migrated, data.data_dir / "chat.db")
-    opened = Store.open(data.database)
-    yield opened
-    opened.close()
 
 
 @pytest.fixture
