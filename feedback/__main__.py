@@ -4,13 +4,14 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import BinaryIO
 
 from feedback import erase_command
 from feedback.errors import RapportError
 from feedback.existing import existing
 from feedback.settings import DataSettings
 from feedback.store import Store
-from feedback.transfer import OWN, ImportReport, export_file, import_file
+from feedback.transfer import OWN, ImportReport, export_file, import_lines, opened
 from feedback.trl import TRL_FORMATS
 from feedback.trouble import DatabaseTrouble, in_words
 
@@ -22,8 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
         data = DataSettings.given(args)
         if args.command == "erase":
             return erase_command.erase(existing(data), data, args)
-        store = Store.open(data.database) if args.command == "import" else existing(data, reads=True)
-        return {"import": _import, "export": _export, "stats": _stats}[args.command](store, args)
+        if args.command == "import":
+            with opened(args.file) as lines:
+                return _import(Store.open(data.database), lines)
+        return {"export": _export, "stats": _stats}[args.command](existing(data, reads=True), args)
     except (RapportError, DatabaseTrouble) as error:
         print(in_words(error) if isinstance(error, DatabaseTrouble) else error, file=sys.stderr)
         return 2
@@ -50,10 +53,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _import(store: Store, args: argparse.Namespace) -> int:
+def _import(store: Store, lines: BinaryIO) -> int:
     report = ImportReport()
     try:
-        import_file(store, args.file, report)
+        import_lines(store, lines, report)
     except DatabaseTrouble:
         print(f"{report.taken} lines were taken in before; taken in again, they add nothing.", file=sys.stderr)
         raise

@@ -1,7 +1,10 @@
 """Files in and out: a whole file imported or exported through the store."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import BinaryIO
 
 from feedback.errors import BadInput
 from feedback.exchange import DELETED
@@ -23,25 +26,37 @@ class ImportReport:
 
 
 def import_file(store: Store, path: Path, report: ImportReport | None = None) -> ImportReport:
-    """Take in every good line of a file; name the bad ones. Raises BadInput if it cannot be read.
+    """Take in every good line of a file; name the bad ones. Raises BadInput if it cannot be read."""
+    with opened(path) as lines:
+        return import_lines(store, lines, report)
 
-    `report` is written as the file is read, for who wants to know how far it came.
-    """
-    report = report or ImportReport()
+
+@contextmanager
+def opened(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to import, before the record that it goes to is begun. Raises BadInput if it cannot be read."""
     try:
         with path.open("rb") as lines:
-            batch: list[tuple[int, Incoming]] = []
-            for number, parsed in read_lines(lines):
-                if isinstance(parsed, BadLine):
-                    report.bad.append(parsed)
-                else:
-                    batch.append((number, parsed))
-                if len(batch) == _BATCH:
-                    _take(store, batch, report)
-                    batch = []
-            _take(store, batch, report)
+            yield lines
     except OSError as error:
         raise BadInput(f"The file {str(path)!r} cannot be read: {error.strerror}.") from error
+
+
+def import_lines(store: Store, lines: BinaryIO, report: ImportReport | None = None) -> ImportReport:
+    """Take in every good line; name the bad ones.
+
+    `report` is written as the lines are read, for who wants to know how far it came.
+    """
+    report = report or ImportReport()
+    batch: list[tuple[int, Incoming]] = []
+    for number, parsed in read_lines(lines):
+        if isinstance(parsed, BadLine):
+            report.bad.append(parsed)
+        else:
+            batch.append((number, parsed))
+        if len(batch) == _BATCH:
+            _take(store, batch, report)
+            batch = []
+    _take(store, batch, report)
     report.bad.sort(key=lambda line: line.number)
     return report
 

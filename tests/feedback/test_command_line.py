@@ -118,6 +118,15 @@ def test_what_cannot_be_done_gets_one_sentence_and_2(
     assert len(printed.err.splitlines()) == 1 and "cannot be" in printed.err
 
 
+@pytest.mark.parametrize("name", ["missing.jsonl", "."])
+def test_a_file_that_cannot_be_read_begins_no_record(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    assert run("import", tmp_path / name, "--data-dir", tmp_path / "data") == 2
+    assert "cannot be read" in capsys.readouterr().err
+    assert not (tmp_path / "data").exists()
+
+
 def _filled(arguments: list[str], tmp_path: Path) -> list[str]:
     filled = [argument.format(tmp=tmp_path) for argument in arguments]
     return filled if "--data-dir" in filled else [*filled, "--data-dir", str(tmp_path / "data")]
