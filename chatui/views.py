@@ -111,7 +111,7 @@ class Views:
             "message": state.message,
             "model": versions[0].base_model.rstrip("/").rpartition("/")[2] if versions else "",
             "versions": sorted(state.versions),
-            "notice": self.watch.notice,
+            "notice": self.watch.notice or (state.message if state.phase == "ready" else ""),
             "speaks": self._speaks_now(),
         }
 
