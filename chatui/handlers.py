@@ -17,9 +17,10 @@ from chatui.giving import as_file, facts_of
 from chatui.learning_handlers import LearningHandlers
 from chatui.replies import Live, Replies
 from chatui.tabs import Look, Tabs
-from chatui.temporary import Passing, TemporaryChats, is_temporary
+from chatui.temporary import TemporaryChats, is_temporary
 from chatui.views import Views, with_text
 from chatui.words import language_of, words
+from chatui.written import Written
 from feedback.errors import NotFound
 from feedback.records import Opening
 from feedback.store import Store
@@ -300,7 +301,7 @@ class Handlers:
             rows, beside = self.views.chat(Look(), tail)
         return rows, {**beside, **refusal(problem)}
 
-    def _live(self, look: Look) -> Sequence[Live | Passing]:
+    def _live(self, look: Look) -> Sequence[Written]:
         chat = self.temporary.get(look.conversation_id)
         if chat:
             return [chat.live] if chat.live and chat.live.running else []

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
-from chatui.following import NO_THREAD, Followed, pause
+from chatui.engine.protocol import Engine, Generation, Sampling
+from chatui.following import NO_THREAD, pause
 from chatui.meter import Meter
-from feedback.characters import keepable
+from chatui.written import Written
 from feedback.errors import BadInput
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -29,32 +29,17 @@ _TELLING_APART = 0.7  # temperature from which two samples of one version differ
 
 
 @dataclass
-class Live(Followed):
-    """A reply of this process, from its row's opening until its row is closed."""
+class Live(Written):
+    """A reply that is kept, from its row's opening until its row is closed."""
 
     conversation_id: str
     user_message_id: str
-    message_id: str
-    generation: Generation
     sampling: Sampling
-    text: str = ""
-    status: str = "running"
-    error: str | None = None
     stop_asked: bool = False  # by a person
     kept: list[int] = field(init=False)  # what the engine meant to be given when the row was opened
 
     def __post_init__(self) -> None:
         self.kept = list(self.generation.kept)
-
-    @property
-    def waiting(self) -> int:
-        """Its place in the line of replies that wait, 0 when it is being written or over."""
-        return self.generation.waiting
-
-    @property
-    def running(self) -> bool:
-        """Whether its row is still open."""
-        return self.status == "running"
 
 
 class Replies:
@@ -133,7 +118,7 @@ class Replies:
         parent = above[-1].id if above else None
         comparison, user_id, *ids = self.store.begin_comparison(conversation_id, parent, text, begun[0], begun[1])
         left, right = (
-            self._start(Live(conversation_id, user_id, message_id, generation, sampling))
+            self._start(Live(message_id, generation, conversation_id, user_id, sampling))
             for message_id, generation in zip(ids, generations, strict=True)
         )
         return comparison, left, right
@@ -155,7 +140,7 @@ class Replies:
             prompt,
             at_head,
         )
-        return self._start(Live(conversation_id, user_id, reply_id, generation, sampling))
+        return self._start(Live(reply_id, generation, conversation_id, user_id, sampling))
 
     def _reply(self, above: Sequence[Said], cut: Said | None = None) -> Live:
         conversation_id = self.store.conversation_of(above[-1].id)
@@ -166,7 +151,7 @@ class Replies:
         continues = cut.id if cut else None
         reply_id = self.store.begin_reply(above[-1].id, generation.version, sampling.as_dict(), prompt, continues)
         text = cut.content if cut else ""
-        return self._start(Live(conversation_id, above[-1].id, reply_id, generation, sampling, text))
+        return self._start(Live(reply_id, generation, conversation_id, above[-1].id, sampling, text=text))
 
     def _sampling(self, opening: Opening) -> Sampling:
         return self.sampling.changed(opening.sampling)
@@ -229,20 +214,8 @@ class Replies:
             time.sleep(0.02)
 
     def _write(self, live: Live) -> None:
-        began, first = time.monotonic(), None
-        status = "error"
-        try:
-            for text in self._meter.follow(live.generation):
-                live.text = keepable(text)
-                first = first or time.monotonic()
-                live.tell()
-            status = "stopped" if live.generation.finish == "stopped" else "complete"
-        except EngineError as error:
-            live.error = str(error)
-        # The reader must learn that the reply ended, whatever the model's code raised.
-        except Exception as error:
-            log.exception("A reply failed.")
-            live.error = f"The reply failed ({type(error).__name__}); try again."
+        began = time.monotonic()
+        status, first = live.write(self._meter), live.first_at
         seconds = {"first_token_s": first - began if first else None, "duration_s": time.monotonic() - began}
         self._end(live, status, seconds)
 

@@ -5,16 +5,15 @@ They know neither branches nor ratings; the store never hears of them.
 
 import logging
 import threading
-import time
 import uuid
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
-from chatui.engine.protocol import Engine, EngineError, Generation, Sampling
-from chatui.following import NO_THREAD, Followed, pause
+from chatui.engine.protocol import Engine, Sampling
+from chatui.following import NO_THREAD, pause
 from chatui.meter import Meter
-from feedback.characters import keepable
+from chatui.written import Written
 from feedback.errors import BadInput, Busy
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -25,33 +24,12 @@ _MOST = 500  # chats at once; beyond that the one that was quiet longest is forg
 
 
 @dataclass
-class Passing(Followed):
-    """A reply of a temporary chat, from its first token to its last; what a tail needs to know of it."""
-
-    message_id: str
-    generation: Generation
-    text: str = ""
-    status: str = "running"
-    error: str | None = None
-
-    @property
-    def waiting(self) -> int:
-        """Its place in the line of replies that wait, 0 when it is being written or over."""
-        return self.generation.waiting
-
-    @property
-    def running(self) -> bool:
-        """Whether it is still being written."""
-        return self.status == "running"
-
-
-@dataclass
 class Chat:
     """What was said in one temporary chat, and the reply being written in it."""
 
     opening: Opening
     said: list[Said] = field(default_factory=list)
-    live: Passing | None = None
+    live: Written | None = None
 
 
 def is_temporary(conversation_id: str | None) -> bool:
@@ -110,7 +88,7 @@ class TemporaryChats:
         for chat_id in list(self._chats):
             self.forget(chat_id)
 
-    def send(self, chat_id: str, text: str) -> Passing:
+    def send(self, chat_id: str, text: str) -> Written:
         """Say something and begin the reply to it. Raises RapportError or EngineError, changing nothing."""
         check_text(text, "message")
         with self._lock:
@@ -130,17 +108,17 @@ class TemporaryChats:
             chat.live = live
         return self._start(live, chat)
 
-    def answer(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Passing:
+    def answer(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Written:
         """Begin the reply to (role, content) messages that somebody else keeps. Raises EngineError."""
         return self._start(self._begin(turns, sampling), None)
 
-    def _begin(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Passing:
+    def _begin(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Written:
         with self._meter.beginning():
             generation = self.engine.begin(turns, sampling)
         generation.pace = self._pace
-        return Passing(uuid.uuid4().hex, generation)
+        return Written(uuid.uuid4().hex, generation)
 
-    def _start(self, live: Passing, chat: Chat | None) -> Passing:
+    def _start(self, live: Written, chat: Chat | None) -> Written:
         try:
             threading.Thread(target=self._write, args=(live, chat), name="temporary", daemon=True).start()
         except RuntimeError:  # with nobody to end it, its chat would be busy for ever
@@ -150,25 +128,11 @@ class TemporaryChats:
             self._over(live, chat, "error")
         return live
 
-    def _write(self, live: Passing, chat: Chat | None) -> None:
-        status = "error"
-        try:
-            for text in self._meter.follow(live.generation):
-                live.text = keepable(text)
-                live.tell()
-                if time.monotonic() - live.followed_at > self._unfollowed_s:
-                    live.generation.cancel()
-            status = "stopped" if live.generation.finish == "stopped" else "complete"
-        except EngineError as error:
-            live.error = str(error)
-        # The reader must learn that the reply ended, whatever the model's code raised.
-        except Exception as error:
-            log.exception("A reply failed.")
-            live.error = f"The reply failed ({type(error).__name__}); try again."
-        self._over(live, chat, status)
+    def _write(self, live: Written, chat: Chat | None) -> None:
+        self._over(live, chat, live.write(self._meter, self._unfollowed_s))
 
     @staticmethod
-    def _over(live: Passing, chat: Chat | None, status: str) -> None:
+    def _over(live: Written, chat: Chat | None, status: str) -> None:
         if chat:
             finish = live.generation.finish if status != "error" else None
             chat.said[-1] = replace(chat.said[-1], content=live.text, status=status, finish=finish, error=live.error)

@@ -7,11 +7,12 @@ from chatui.engine.protocol import Engine
 from chatui.learning_views import LearningViews
 from chatui.needs import Learner
 from chatui.personas import shown_opening
-from chatui.replies import Live, Replies, is_given
+from chatui.replies import Replies, is_given
 from chatui.serving import ServingWatch
 from chatui.speaks import languages_spoken
 from chatui.tabs import Look
-from chatui.temporary import Passing, TemporaryChats, is_temporary
+from chatui.temporary import TemporaryChats, is_temporary
+from chatui.written import Written
 from feedback.errors import NotFound
 from feedback.records import Compared, Found, Said
 from feedback.store import Store
@@ -111,7 +112,7 @@ class Views:
             "message": state.message,
             "model": versions[0].base_model.rstrip("/").rpartition("/")[2] if versions else "",
             "versions": sorted(state.versions),
-            "notice": self.watch.notice,
+            "notice": self.watch.notice or (state.message if state.phase == "ready" else ""),
             "speaks": self._speaks_now(),
         }
 
@@ -133,7 +134,7 @@ def _entry(found: Found) -> dict[str, Any]:
     }
 
 
-def rows(messages: Sequence[Said], writing: Sequence[Live | Passing]) -> list[Message]:
+def rows(messages: Sequence[Said], writing: Sequence[Written]) -> list[Message]:
     """Write messages as the Chatbot takes them; the text of a running reply is the live one.
 
     As a list of parts the text is shown to the letter; a plain string would be dedented.

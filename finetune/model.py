@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -293,7 +294,7 @@ def load_version(
         return replace(loaded, model=_merged(tuned, version_dir), merged=True, low_rank=added)
     except LoadError:
         raise
-    except (OSError, ValueError, RuntimeError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
 

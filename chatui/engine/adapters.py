@@ -1,4 +1,4 @@
-"""Versions on servers: their adapters, loaded on every server of a list or on none."""
+"""Versions on servers: their adapters, loaded on every server of a list that can be reached, or on none."""
 
 import asyncio
 import json
@@ -8,10 +8,11 @@ from typing import Any
 
 from chatui.engine.chat_request import learned, request_body
 from chatui.engine.protocol import EngineError, Sampling
-from chatui.engine.refusals import NotThere, RequestRefused, ServerFails
+from chatui.engine.refusals import NotThere, RequestRefused, ServerAway, ServerBusy, ServerFails, ServerSilent
 from chatui.engine.server import BY_ITSELF, LOADING_S, Piece, Server
 
 log = logging.getLogger("rapport.engine")
+_MOMENT_S = 3.0  # what goes back waits so long for the other servers once it can serve
 _TRY = Sampling(temperature=0.0, max_new_tokens=1)
 _HOW = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 
@@ -28,25 +29,75 @@ def model_name(server: Server, version: int) -> str:
     return server.dialect.adapter_model.format(base=server.model, name=adapter_name(version))
 
 
-async def load_everywhere(servers: Sequence[Server], paths: Mapping[int, str]) -> None:
-    """Load versions, by where the servers find their adapters, on every server. Raises EngineError.
+async def load_everywhere(
+    servers: Sequence[Server], model: str, paths: Mapping[int, str], back: bool
+) -> dict[Server, str]:
+    """Meet servers and have each load and try versions, by where it finds their adapters; return why which one lags.
 
-    If one server refuses one, those that were loaded here are unloaded again everywhere.
+    One that is out of reach lags, so that it holds up nobody. Where one refuses, or none is left, what was loaded here
+    is unloaded again and EngineError raised. If what serves goes `back` to older versions, the newer ones must be left:
+    one that refuses lags as well, one that is slow is not waited for, and where all are out of reach all lag.
     """
     loaded: list[tuple[Server, int]] = []
-
-    async def load_on(server: Server, version: int) -> None:
-        if await load(server, version, paths[version]):
-            loaded.append((server, version))
-
+    tasks = {server: asyncio.create_task(take(server, model, paths, loaded)) for server in servers}
     try:
-        for version in paths:
-            await _all(load_on(server, version) for server in servers)
-        await try_everywhere(servers, paths)
+        await _settled(tasks.values(), back)
+        failed = {server: error for server, task in tasks.items() if (error := _error_of(server, task))}
+        refused = [error for error in failed.values() if not _out_of_reach(error)]
+        none = len(failed) == len(servers)
+        if (refused and none) if back else (refused or none):
+            raise next(iter(refused or failed.values()))
     except BaseException:
+        for task in tasks.values():
+            task.cancel()
         # Whatever it was, cancelled or refused: what nobody is routed to must not hold a place at the servers.
         await _all(unload(server, version) for server, version in loaded)
         raise
+    return {server: str(error) for server, error in failed.items()}
+
+
+async def take(
+    server: Server, model: str, paths: Mapping[int, str], loaded: list[tuple[Server, int]] | None = None
+) -> None:
+    """Meet a server, and have it load and try versions; `loaded` is told those it had not. Raises EngineError."""
+    await server.meet(model)
+    for version, path in paths.items():
+        if version and await load(server, version, path) and loaded is not None:
+            loaded.append((server, version))
+    for version in paths:
+        await try_one(server, version)
+
+
+async def _settled(tasks: Iterable[asyncio.Task[None]], hurried: bool) -> None:
+    """Wait for all of them; if hurried, once one has succeeded only a moment for the others, and end these."""
+    waiting, late = set(tasks), None
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, timeout=late, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            break
+        if hurried and late is None and any(not task.exception() for task in done):
+            late = _MOMENT_S
+    for task in waiting:
+        task.cancel()
+    await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def _error_of(server: Server, task: asyncio.Task[None]) -> EngineError | None:
+    """Return what kept a server from taking versions. Raises what nobody foresaw."""
+    if task.cancelled():
+        return ServerSilent(f"The server at {server.url} has not answered yet.")
+    error = task.exception()
+    if error is None or isinstance(error, EngineError):
+        return error
+    raise error
+
+
+def _out_of_reach(error: EngineError) -> bool:
+    """Tell whether a server did not answer, or only that it cannot now, as what stands before one that is down does."""
+    cause = error if isinstance(error, ServerFails) else error.__cause__
+    if not isinstance(cause, ServerFails):
+        return False
+    return isinstance(cause, ServerAway | ServerSilent | ServerBusy) or cause.status in (502, 504)
 
 
 async def try_everywhere(
@@ -127,6 +178,7 @@ async def load(server: Server, version: int, path: str) -> bool:
 
 async def unload(server: Server, version: int) -> None:
     """Unload a version; one that cannot be unloaded is only noted, as nothing is routed to it any more."""
+    server.unwanted.discard(version)
     try:
         await server.post(server.dialect.adapters + "unload_lora_adapter", {"lora_name": adapter_name(version)})
     except ServerFails as error:

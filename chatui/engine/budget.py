@@ -6,7 +6,8 @@ from typing import Any
 from chatui.engine.free import free
 from chatui.engine.protocol import EngineError
 
-_LEAST = 64 * 2**20  # bytes of keys and values without which hardly a reply can be written
+_LEAST = 64 * 2**20  # bytes of keys and values that are left in any case
+_USUAL = 1024  # tokens of a seat that holds a short chat and a reply; without one hardly any can be written
 _LOADING_GPU, _LOADING_CPU = 1.2, 2.5  # a version takes so many times its size while it is loaded and packed
 _PART_GPU, _PART_CPU = 2, 4  # without a limit caches have one of so many parts of what is free
 
@@ -18,8 +19,13 @@ class Budget:
         """Allow so many GiB for both together, 0 for no limit but the share."""
         self._limit = int(memory_gb * 2**30) or None
         self._share = self._beside = 0  # without a limit: caches' bytes, and those of weights they were decided beside
+        self._least = _LEAST
         self._held: dict[object, int] = {}  # bytes of weights by whoever holds them
         self._lock = threading.Lock()
+
+    def seat(self, bytes_per_token: int) -> None:
+        """Learn what a token of the model takes: one seat for a usual reply must be left beside all weights."""
+        self._least = max(_LEAST, _USUAL * bytes_per_token)
 
     @property
     def limited(self) -> bool:
@@ -35,8 +41,8 @@ class Budget:
     def holds_two(self, size: int, device: Any) -> bool:
         """Tell whether a second copy of weights of this size fits beside the first, with room for replies."""
         if self._limit:
-            return 2 * size + _LEAST <= self._limit
-        return free(device) > _loading(size, device) + _LEAST
+            return 2 * size + self._least <= self._limit
+        return free(device) > _loading(size, device) + self._least
 
     def fits(self, size: int) -> bool:
         """Tell whether so many bytes of weights fit beside those that are held."""
@@ -74,11 +80,11 @@ class Budget:
             weights = sum(self._held.values())
             if self._limit:
                 return self._limit - weights
-            return max(_LEAST, self._share - max(0, weights - self._beside))
+            return max(self._least, self._share - max(0, weights - self._beside))
 
     def _lacks(self, weights: int) -> int | None:
         """Return how many bytes a limit would have to have for weights, None where it has them."""
-        needed = weights + _LEAST
+        needed = weights + self._least
         return needed if self._limit and needed > self._limit else None
 
     def _decide(self, size: int, device: Any, alone: bool) -> None:

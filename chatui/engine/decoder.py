@@ -128,7 +128,8 @@ class Decoder:
         make = Make(form, config.hidden_size, config.intermediate_size, added)
         self.layers = [Layer(layer, make) for layer in inner.layers]
         self.head, self.norm, self.form = make.linear(model.lm_head), make.norm(inner.norm), form
-        self.embedding = inner.embed_tokens.weight.detach().to(make.dtype)
+        tied = model.lm_head.weight is inner.embed_tokens.weight and type(self.head) is Linear
+        self.embedding = self.head.weight if tied else inner.embed_tokens.weight.detach().to(make.dtype)
         self.stream = stream_dtype(make.dtype, self.embedding.device)
         self.rotary, self.heads = inner.rotary_emb, int(config.num_attention_heads)
         size = int(inner.layers[0].self_attn.head_dim)
@@ -138,7 +139,8 @@ class Decoder:
     def bytes(self) -> int:
         """Bytes that its weights take."""
         layers = (linear for one in self.layers for linear in (one.qkv, one.out, one.gate_up, one.down))
-        return sum(linear.bytes for linear in layers) + self.head.bytes + int(self.embedding.nbytes)
+        tied = self.embedding is self.head.weight
+        return sum(linear.bytes for linear in layers) + self.head.bytes + (0 if tied else int(self.embedding.nbytes))
 
     def logits(self, ids: Tensor, pieces: Sequence[Piece], at: Tensor) -> Tensor:
         """Read ids (rows, tokens) into the pieces' seats; return (len(at), vocabulary).

@@ -231,6 +231,7 @@ class LocalEngine:
         try:
             loaded = self._load(number)
             network = fit(loaded, self._form)
+            self._budget.seat((network.shape if network else shape_of(loaded.model)).bytes_per_token)
             size = network.bytes if network else _size(loaded.model)
             if first and not self._budget.holds_two(size, loaded.device):
                 del loaded, network
@@ -263,6 +264,7 @@ class LocalEngine:
         if self._shared is None:
             base = self._load(0)
             batches = fit(base, shared=True) is not None  # as adapters change layers only, it holds for all versions
+            self._budget.seat(shape_of(base.model).bytes_per_token)
             self._hold(_BASE, _size(base.model), base.device, alone=True)
             self._shared, self._batches = base, batches
         loaded, size = self._loop.call(lambda: self._attached(number)) if number else (self._shared, 0)

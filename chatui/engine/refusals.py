@@ -31,6 +31,10 @@ class ServerBusy(ServerFails, EngineBusy):
     """This server has too much to do now."""
 
 
+class ServerAway(ServerFails):
+    """This server cannot be reached, or the connection to it broke."""
+
+
 class ServerSilent(ServerFails):
     """This server has been waited for long enough."""
 

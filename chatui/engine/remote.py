@@ -1,7 +1,8 @@
 """Replies written by OpenAI-compatible servers elsewhere: vLLM, SGLang, llama.cpp and others.
 
-Replies are spread over the servers. A version other than the base model is an adapter that every server of the
-list has loaded and tried before the first reply is routed to it, and that is unloaded when its last reply has ended.
+Replies are spread over the servers. A version other than the base model is an adapter that every server of the list
+has loaded and tried before a reply is routed to it there, and that is unloaded when its last reply has ended. A server
+that was out of reach meanwhile holds up nobody: it lags, and is used again when it has what serves.
 """
 
 import asyncio
@@ -10,10 +11,12 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from functools import partial
 
-from chatui.engine.adapters import load, load_everywhere, try_everywhere, unload
+from chatui.engine.adapters import load, load_everywhere, take, try_everywhere, unload
 from chatui.engine.background import Background
+from chatui.engine.lagging import Lagging
 from chatui.engine.protocol import EngineError, EngineState, Sampling
 from chatui.engine.remote_reply import Order, RemoteGeneration, Write
 from chatui.engine.server import Patience, Server
@@ -57,20 +60,25 @@ class RemoteEngine:
         self._replies: Counter[int] = Counter()
         self._needed: set[int] = set()
         self._changing = asyncio.Lock()
+        self._lagging = Lagging(self._catch_up)
 
     def state(self) -> EngineState:
-        """Say whether replies can be written now."""
-        return self._state
+        """Say whether replies can be written now, and which servers lag."""
+        return replace(self._state, message=self._lagging.told()) if self._shares else self._state
 
     def announce(self, phase: str, message: str) -> None:
         """Change what `state` says while nothing serves yet."""
         self._state = EngineState(phase, message, self._state.versions)
 
     def serve(self, shares: Mapping[int, float]) -> None:
-        """Load and try what is new on every server, then route to `shares`, then unload the rest."""
+        """Load and try what is new on every server that can be reached, then route to `shares`, then unload the rest.
+
+        Going back to older versions must succeed wherever it can: a server that refuses these is left out, too.
+        """
+        back = max(shares, default=0) < max(self._shares, default=0)
         try:
             self._template = self._template or self._template_read()
-            self._background.call(self._make_ready(list(shares)))
+            self._background.call(self._make_ready(list(shares), back))
         except EngineError as error:
             if not self._shares:
                 self.announce("failed", str(error))
@@ -84,7 +92,7 @@ class RemoteEngine:
         """Let every server write one token with every version; return the seconds it took.
 
         One that a server has lost is given it again: where a server is asked only after a good check, no reply would.
-        Raises EngineError, also for a server that writes none in time.
+        Raises EngineError, also for a server that writes none in time or lags.
         """
         began = time.monotonic()
         with self._lock:
@@ -134,7 +142,10 @@ class RemoteEngine:
 
     def _in_turn(self, begun: str) -> list[Server]:
         """Order the servers for a reply: those that failed just now last, the least busy first, else each in turn."""
-        able = [server for server in self._servers if server.dialect.goes_on or not begun]
+        current = [server for server in self._servers if server not in self._lagging]
+        if not current:
+            raise EngineError(self._lagging.told())
+        able = [server for server in current if server.dialect.goes_on or not begun]
         if not able:
             raise EngineError("The server cannot go on from a reply that was cut short; ask for another reply instead.")
         self._turn += 1
@@ -176,19 +187,35 @@ class RemoteEngine:
         except Exception as error:
             raise EngineError(f"Version {version} cannot serve: {error}") from error
 
-    async def _make_ready(self, versions: list[int]) -> None:
-        """Meet every server and have it load and try these versions. Raises EngineError, having changed nothing."""
+    def _paths(self, versions: Iterable[int]) -> dict[int, str]:
+        return {version: self._path(version) if version else "" for version in versions}
+
+    async def _make_ready(self, versions: list[int], back: bool) -> None:
+        """Have the servers load and try these versions. Raises EngineError, having changed nothing."""
+        paths = self._paths(versions)
         async with self._changing:
-            await asyncio.gather(*(server.meet(self._model) for server in self._servers))
-            await try_everywhere(self._servers, [version for version in versions if version == 0])
-            await load_everywhere(self._servers, {n: self._path(n) for n in versions if n})
-            self._needed = set(versions)
+            await self._lagging.pause()
+            try:
+                self._lagging.are(await load_everywhere(self._servers, self._model, paths, back))
+                self._needed = set(versions)
+            finally:
+                if not self._closing:
+                    self._lagging.begin()
+
+    async def _catch_up(self, server: Server) -> None:
+        """Give a server what serves now, and take from it what does not."""
+        await take(server, self._model, self._paths(self._needed))
+        for version in server.unwanted - self._needed:
+            await unload(server, version)
 
     async def _check(self, versions: list[int]) -> None:
         """Try versions as replies of theirs: one that leaves meanwhile is unloaded after it, not under it."""
         until = asyncio.get_running_loop().time() + _CHECK_S
+        current = [server for server in self._servers if server not in self._lagging]
         for version in versions:
-            await self._counted(version, partial(try_everywhere, self._servers, [version], until, self._path))
+            await self._counted(version, partial(try_everywhere, current, [version], until, self._path))
+        if lag := self._lagging.told():
+            raise EngineError(lag)
 
     async def _counted(self, version: int, write: Write) -> None:
         """Write a reply, and let go of its version if it was the last of one that serves no more."""
@@ -205,7 +232,13 @@ class RemoteEngine:
         async with self._changing:
             for version in versions:
                 if version and version not in self._needed and not self._replies[version]:
-                    await asyncio.gather(*(unload(server, version) for server in self._servers))
+                    await asyncio.gather(*(self._unload(server, version) for server in self._servers))
+
+    async def _unload(self, server: Server, version: int) -> None:
+        if server in self._lagging:
+            server.unwanted.add(version)  # it would be waited for; it is rid of it before it is used again
+        else:
+            await unload(server, version)
 
     async def _hang_up(self) -> None:
         for server in self._servers:

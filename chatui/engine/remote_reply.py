@@ -211,7 +211,7 @@ class RemoteGeneration:
         if most < self._most:
             self._most = most
         elif fewer is not None:
-            self.kept = fewer
+            self.kept, self.prompt_tokens = fewer, 0  # what was counted were the messages meant
         elif not begun:
             raise EngineError(f"The message is longer than the server at {server.url} reads; shorten it.") from failure
         elif self._most > 1:

@@ -15,6 +15,7 @@ import httpx
 from chatui.engine.dialects import LLAMA_CPP, STANDARD, Dialect, dialect_of
 from chatui.engine.refusals import (
     NotThere,
+    ServerAway,
     ServerFails,
     ServerSilent,
     message_of,
@@ -66,6 +67,7 @@ class Server:
         self.model = ""
         self.context: int | None = None
         self.refused: set[str] = set()  # fields of a request that it objected to
+        self.unwanted: set[int] = set()  # versions that it may hold and that serve no more
         self.writing = 0
         self._failed_at = float("-inf")
         self._client: httpx.AsyncClient | None = None
@@ -168,7 +170,7 @@ class Server:
             finished = finished or piece.finish is not None
             yield piece
         if not finished:
-            raise ServerFails(f"The server at {self.url} ended the connection in the middle of the reply.")
+            raise ServerAway(f"The server at {self.url} ended the connection in the middle of the reply.")
 
     def _piece(self, event: Event) -> Piece:
         if event.is_error:
@@ -222,9 +224,9 @@ class Server:
         except httpx.ConnectTimeout as error:
             raise ServerSilent(f"The server at {self.url} does not answer.") from error
         except (httpx.ConnectError, httpx.UnsupportedProtocol, httpx.InvalidURL) as error:
-            raise ServerFails(f"The server at {self.url} cannot be reached: {shortened(str(error))}.") from error
+            raise ServerAway(f"The server at {self.url} cannot be reached: {shortened(str(error))}.") from error
         except httpx.HTTPError as error:
-            raise ServerFails(f"The connection to the server at {self.url} broke.") from error
+            raise ServerAway(f"The connection to the server at {self.url} broke.") from error
 
     async def _refusal(self, response: httpx.Response) -> ServerFails:
         body = b""

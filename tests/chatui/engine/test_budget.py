@@ -125,6 +125,27 @@ def test_a_limit_counts_every_copy_and_refuses_the_one_too_many() -> None:
     assert budget.caches() == GIB
 
 
+def test_the_least_holds_a_reply_of_the_models_own_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token of an 8B model takes 128 KiB: in 64 MiB a short chat would find no seat."""
+    monkeypatch.setattr(budgets, "free", lambda _: 0)
+    of_8b = 128 * 2**10
+    full, limited = Budget(0), Budget(16)
+    full.seat(of_8b)
+    full.hold(0, 16 * GIB, CPU)
+    assert full.caches() == 1024 * of_8b
+    limited.seat(of_8b)
+    with pytest.raises(EngineError, match=r"--engine-memory 16 is too little: the model needs 16\.03 GiB"):
+        limited.hold(0, 16 * GIB - 100 * 2**20, CPU)
+
+
+def test_an_engine_tells_what_its_model_takes(tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budgets, "_LEAST", 1)
+    engine = engine_of({0: tiny})
+    engine.serve({0: 1.0})
+    assert engine._budget._least == 1024 * engine._served[0].lane.network.shape.bytes_per_token
+    engine.close()
+
+
 SLAB = 8 * 256 * 256  # bytes of the tiny model's smallest slab
 
 

@@ -140,6 +140,18 @@ def test_what_training_added_stands_beside_weights_that_came_from_four_bits(tiny
     assert beside < 0.7 * exam.marks(Decoder(merged.model, "int4")).apart
 
 
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("form", ["float32", "bfloat16"])
+def test_every_weight_is_counted_once(tiny: Path, form: str, tied: bool) -> None:
+    model = loaded_from(tiny).model
+    if not tied:
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    network = Decoder(model, form)
+    numbers = sum(p.numel() for p in model.parameters() if p.dim() > 1)  # norms are small, and not counted
+    assert network.bytes == numbers * (4 if form == "float32" else 2)
+    assert (network.embedding.data_ptr() == network.head.weight.data_ptr()) == tied
+
+
 def test_a_form_that_is_asked_for_is_taken(tiny_of) -> None:
     loaded = loaded_from(tiny_of("llama"))
     assert fit(loaded, "float32").form == "float32"

@@ -178,6 +178,26 @@ def test_without_a_template_the_oldest_are_left_out_until_the_server_takes_the_r
     assert sent == [LONG[place][1] for place in generation.kept]
 
 
+def test_a_count_of_messages_that_were_left_out_in_the_end_is_not_told(make, tiny: Path) -> None:
+    """A server that reads less than it tells, and that counts nothing itself."""
+    fields = {"model", "messages", "stream", "max_tokens", "temperature", "top_p", "top_k", "repetition_penalty"}
+    stand_in = StandIn(context=60, tells_context=False, knows=fields)
+    generation = make(stand_in, read_template=lambda: load_template(tiny)).begin(LONG, SAMPLING)
+    meant, counted = len(generation.kept), generation.prompt_tokens
+    assert list(generation)[-1] == "Hello you"
+    assert len(generation.kept) < meant
+    assert (counted > 0, generation.prompt_tokens) == (True, 0)
+
+
+def test_a_long_history_fits_after_few_refusals(make) -> None:
+    stand_in = StandIn(context=80, tells_context=False)
+    history = [(role, f"{n} word") for n in range(500) for role in ("user", "assistant")]
+    text, generation = written(make(stand_in), [*history, ("user", "the last")])
+    assert (text, generation.kept[-1]) == ("Hello you", 1000)
+    assert generation.kept == list(range(generation.kept[0], 1001))
+    assert len(stand_in.chats()) < 40
+
+
 def test_a_last_message_that_is_too_long_by_itself_is_one_sentence(make) -> None:
     with pytest.raises(EngineError, match="longer than the server .* reads; shorten it"):
         written(make(StandIn(context=40, tells_context=False)), [("user", "word " * 100)])

@@ -6,12 +6,15 @@ from collections.abc import Iterator
 import pytest
 
 import app as rapport
+from chatui.engine.protocol import Sampling
 from chatui.settings import ChatSettings
+from chatui.views import Views
 from feedback.errors import BadInput
 from feedback.settings import DataSettings
 from finetune.settings import ScheduleSettings, TrainSettings
 from tests.chatui.scripted import wait_for
 from tests.chatui.standin import StandIn, listening
+from tests.processes import free_port
 
 
 @pytest.fixture
@@ -55,6 +58,20 @@ def test_a_version_that_cannot_serve_leaves_what_served_with_a_notice(running) -
     wait_for(lambda: running.watch.notice)
     assert running.watch.notice == ("Version 1 cannot serve: it is no PEFT adapter, and servers are given those only.")
     assert running.engine.state().versions == (0,)
+
+
+def test_a_page_that_starts_with_a_server_down_replies_and_names_it(data: DataSettings, stand_in: StandIn) -> None:
+    down = f"http://127.0.0.1:{free_port()}"
+    chat = ChatSettings.given(engine_url=f"{down},{stand_in.url}")
+    made = rapport.build(data, chat, TrainSettings(), ScheduleSettings(retrain_every="off"))
+    try:
+        rapport.warm_up(made, data)
+        wait_for(lambda: made.engine.state().phase == "ready")
+        views = Views(made.store, made.replies, made.engine, made.watch, made.scheduler, made.temporary)
+        assert f"No replies go to {down} until it has what serves now: " in views.pill()["notice"]
+        assert list(made.engine.begin([("user", "hello")], Sampling()))[-1] == "Hello you"
+    finally:
+        made.close()
 
 
 def test_a_reply_cut_short_by_the_server_keeps_its_text_and_shows_why(running, stand_in) -> None:

@@ -1,4 +1,7 @@
-"""Versions on servers elsewhere: loaded on every server or on none, tried, routed to, unloaded after the last reply."""
+"""Versions on servers elsewhere: loaded on every server or on none, tried, routed to, unloaded after the last reply.
+
+For servers that are down meanwhile see `test_lagging`.
+"""
 
 import json
 import random
@@ -88,18 +91,6 @@ def test_if_one_server_refuses_what_was_loaded_is_unloaded_and_what_served_stays
     getattr(stand_ins[1], fault).clear()
     engine.serve({1: 0.5, 2: 0.5})
     assert {written(engine) for _ in range(20)} == {1, 2}
-
-
-def test_a_server_that_is_down_keeps_a_promotion_from_being_half_done(make) -> None:
-    good = StandIn()
-    with listening(StandIn()) as other:
-        engine = RemoteEngine([make(good)._servers[0].url, other.url], path_of, patience=Patience(2, 20, 0))
-        engine.serve({1: 1.0})
-    with pytest.raises(EngineError, match=f"The server at {other.url} cannot be reached"):
-        engine.serve({2: 1.0})
-    assert list(good.adapters) == ["rapport-v1"]
-    assert written(engine) == 1
-    engine.close()
 
 
 def test_what_left_is_unloaded_once_its_last_reply_has_ended(make) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from peft import LoraConfig, get_peft_model
+from safetensors import torch as safetensors
 
 from chatui.engine.budget import Budget
 from chatui.engine.local import LocalEngine
@@ -98,23 +99,47 @@ def test_a_broken_adapter_is_one_sentence_and_spoils_no_base(tiny, tmp_path) -> 
     shared.activate()
 
 
-@pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize("weights", [None, b"broken"])
-def test_an_adapter_whose_weights_cannot_be_read_leaves_no_layers(tiny, versions, tmp_path, weights, beside) -> None:
-    """It is tried again every half minute, each time under another name."""
+def of_a_wrong_shape(weights: bytes) -> bytes:
+    """Return an adapter file with one tensor of another shape, after others that fit."""
+    tensors = safetensors.load(weights)
+    name = sorted(tensors)[len(tensors) // 2]
+    return safetensors.save(tensors | {name: torch.zeros(7, 9)}, {"format": "pt"})
+
+
+DAMAGES = {"empty": lambda _: b"", "broken": lambda _: b"broken", "cut": lambda w: w[:-100], "shape": of_a_wrong_shape}
+
+
+@pytest.fixture(params=["gone", *DAMAGES])
+def damaged(versions, tmp_path, request) -> Path:
+    """A version whose adapter file is gone, empty, no such file, cut short, or has a tensor of another shape."""
     shutil.copytree(versions[1] / "adapter", tmp_path / "1" / "adapter")
     file = tmp_path / "1" / "adapter" / "adapter_model.safetensors"
-    file.write_bytes(weights) if weights else file.unlink()
-    shared = loaded_from(tiny)
+    file.unlink() if request.param == "gone" else file.write_bytes(DAMAGES[request.param](file.read_bytes()))
+    return tmp_path / "1"
+
+
+@pytest.mark.parametrize("beside", [False, True])
+def test_an_adapter_whose_weights_cannot_be_read_leaves_no_layers(tiny, versions, damaged, beside) -> None:
+    """It is tried again every half minute, each time under another name."""
+    shared, ids = loaded_from(tiny), torch.arange(5)[None]
+    alone = shared.model(ids).logits
     held = [attach_version(shared, versions[2])] if beside else []
     before = sum(p.nbytes for p in shared.model.parameters())
     for _ in range(2):
         with pytest.raises(LoadError, match="cannot be loaded"):
-            attach_version(shared, tmp_path / "1")
+            attach_version(shared, damaged)
     assert sum(p.nbytes for p in shared.model.parameters()) == before
     assert list(getattr(shared.model, "peft_config", {})) == [one.adapter for one in held]
-    for one in [shared, *held]:
+    for one in [*held, shared]:
         one.activate()
+    assert torch.equal(shared.model(ids).logits, alone)
+    attach_version(shared, versions[1]).activate()
+    assert torch.allclose(shared.model(ids).logits, load_version(tiny, versions[1]).model(ids).logits, atol=1e-5)
+
+
+def test_an_adapter_whose_weights_cannot_be_read_is_one_sentence_where_it_has_its_own_base(tiny, damaged) -> None:
+    with pytest.raises(LoadError, match=f"The adapter in {str(damaged)!r} cannot be loaded: "):
+        load_version(tiny, damaged)
 
 
 def test_a_limit_that_no_model_fits_is_one_sentence(tiny, versions) -> None:
