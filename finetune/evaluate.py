@@ -5,12 +5,12 @@ See docs/gate.md for every figure and bound.
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from feedback.statistics import Estimate, observations_needed
-from finetune.bounds import Bound, bounds_of
+from finetune.bounds import Bound, Measured, bounds_of
 from finetune.figures import changes, counts, rated_conversations, values
 from finetune.measures import VersionFigures
 from finetune.misplaced import Taught
@@ -20,6 +20,7 @@ from finetune.witnesses import by_question
 
 SCHEMA = 3  # of the figures; 2 decided by correction_loss, 1 held the improvement and the general rise alone
 DIVERGED = "Training diverged: the candidate gives no finite figures; try a lower --learning-rate."
+_VERSIONS = ("base", "serving", "candidate")
 _AS_ONE = "Conversations that ask nearly the same count as one."
 FEWEST = 3  # held-out conversations; below that no test can tell
 _OUT_OF_REACH = 20  # times the conversations of the kind that there are
@@ -55,44 +56,57 @@ def gate(compared: Compared, settings: GateSettings, usable_conversations: int) 
     from, held out or not.
     """
     pairs, held = by_question(compared.pairs), {pair.conversation_id for pair in compared.pairs}
-    versions = {name: getattr(compared, name) for name in ("base", "serving", "candidate")}
-    measured = {name: values(pairs, compared.base, one) for name, one in versions.items()}
+    kinds = dict(Counter(pair.kind for pair in pairs))
+    measured = {name: values(pairs, compared.base, getattr(compared, name)) for name in _VERSIONS}
     changed = changes(pairs, compared.base, compared.serving, compared.candidate)
-    sound = is_finite(compared.candidate)
-    sides = (measured["base"], measured["serving"], measured["candidate"])
     # Figures that are not finite are in no `measured`; of a candidate that has such there is nothing to hold in bounds.
-    counted = counts(pairs, compared.serving, compared.candidate)
-    bounds = bounds_of(*sides, changed, counted, compared.taught, settings) if sound else []
+    sound = is_finite(compared.candidate)
+    bounds = _bounds(compared, pairs, measured, changed, settings) if sound else []
     decides = _deciding(pairs)
-    figures = {
-        "schema": SCHEMA,
-        "form": compared.candidate.form,
-        "held_out": {
-            "pairs": len(pairs),
-            "conversations": len(held),
-            "kinds": dict(Counter(p.kind for p in pairs)),
-        },
-        "taught": {"corrections": compared.taught.corrections, "misplaced": list(compared.taught.misplaced)},
-        "measures": {
-            name: {version: asdict(measured[version][name]) for version in versions if name in measured[version]}
-            for name in sorted({name for found in measured.values() for name in found})
-        },
-        "changes": {name: asdict(one) for name, one in changed.items()},
-        "bounds": [{**asdict(bound), "broken": bound.broken} for bound in bounds],
-        "decided_by": decides,
-        "improvement": asdict(changed[decides]) if decides in changed else None,
-    }
+    figures = finite(
+        {
+            "schema": SCHEMA,
+            "form": compared.candidate.form,
+            "held_out": {"pairs": len(pairs), "conversations": len(held), "kinds": kinds},
+            "taught": {"corrections": compared.taught.corrections, "misplaced": list(compared.taught.misplaced)},
+            "measures": _side_by_side(measured),
+            "changes": {name: asdict(one) for name, one in changed.items()},
+            "bounds": [{**asdict(bound), "broken": bound.broken} for bound in bounds],
+            "decided_by": decides,
+            "improvement": asdict(changed[decides]) if decides in changed else None,
+        }
+    )
     if not sound:
-        return Verdict("refused", DIVERGED, finite(figures))
+        return Verdict("refused", DIVERGED, figures)
     broken = [bound for bound in bounds if bound.broken]
     if broken:
-        return Verdict("refused", " ".join(bound.sentence for bound in broken), finite(figures))
+        return Verdict("refused", " ".join(bound.sentence for bound in broken), figures)
     verdict, reason = _decide(pairs, decides, changed, usable_conversations)
     if len({pair.conversation_id for pair in pairs}) < len(held):
         reason += f" {_AS_ONE}"
     if verdict == "promoted":
         reason += f" {_elsewhere(bounds)}"
-    return Verdict(verdict, reason, finite(figures))
+    return Verdict(verdict, reason, figures)
+
+
+def _bounds(
+    compared: Compared,
+    pairs: Sequence[TrainingPair],
+    measured: Mapping[str, Measured],
+    changed: Measured,
+    settings: GateSettings,
+) -> list[Bound]:
+    base, serving, candidate = (measured[name] for name in _VERSIONS)
+    counted = counts(pairs, compared.serving, compared.candidate)
+    return bounds_of(base, serving, candidate, changed, counted, compared.taught, settings)
+
+
+def _side_by_side(measured: Mapping[str, Measured]) -> dict[str, Any]:
+    """Put each figure's values together, by version, where a version has it."""
+    return {
+        name: {version: asdict(found[name]) for version, found in measured.items() if name in found}
+        for name in sorted({name for found in measured.values() for name in found})
+    }
 
 
 def is_finite(figures: VersionFigures) -> bool:
