@@ -77,9 +77,14 @@ class SurveyViews:
         personas[""] = say["persona_none"]
         return {
             "version": lambda name: _version_name(name, say),
-            "persona": lambda name: personas.get(name, name),
+            "persona": lambda name: personas.get(name) or self._dropped(name, say),
             "reason": lambda name: say.get(f"reason_{name}", name),
         }
+
+    def _dropped(self, kept: str, say: Mapping[str, str]) -> str:
+        """Call a persona by the name that it had; an imported conversation may hold a name that was never kept here."""
+        persona = self.store.persona(kept)
+        return say["persona_dropped"].format(name=persona.name) if persona else kept
 
 
 def _lines(survey: Survey, named: Mapping[str, Callable[[str], str]]) -> list[dict[str, Any]]:

@@ -47,6 +47,13 @@ def test_names_are_those_that_the_page_shows(told: Store) -> None:
     assert named(told, "version", "zh") == {"基础模型"}
 
 
+def test_a_persona_that_was_deleted_keeps_its_name(told: Store) -> None:
+    (own,) = told.personas()
+    told.drop_persona(own.id)
+    assert named(told, "persona") == named(told, "corrected_persona") == {"小助手 (deleted)", "Tutor", "No persona"}
+    assert "小助手（已删除）" in named(told, "persona", "zh")
+
+
 def test_how_questions_begin_is_counted_in_it_as_on_the_page(told: Store) -> None:
     (line,) = [line for line in lines(told) if line["by"] == "opening"]
     assert (line["name"], line["part"], line["whole"]) == ("how do", 1, 1)
