@@ -102,9 +102,10 @@ def can_serve(session: Session, number: int) -> None:
     """Raise NotFound for a version that there is not, BadInput for one whose folder was deleted."""
     version = known_version(session, number)
     if version.pruned_at is not None:
+        day = f"{version.pruned_at.astimezone():%Y-%m-%d}"
         raise BadInput(
-            f"Version {number}'s folder was deleted on {version.pruned_at:%Y-%m-%d} to free the disk, so it can no "
-            "longer be loaded; choose another."
+            f"Version {number}'s folder was deleted on {day} to free the disk, so it can no longer be loaded; "
+            "choose another."
         )
 
 

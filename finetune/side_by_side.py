@@ -72,8 +72,8 @@ def check(store: Store, versions: tuple[int, int], prompts: Sequence[str]) -> li
     for number in versions:
         if (at := store.version(number).pruned_at) is not None:
             raise BadInput(
-                f"Version {number}'s folder was deleted on {at:%Y-%m-%d} to free the disk, so it can no longer write; "
-                "compare another."
+                f"Version {number}'s folder was deleted on {at.astimezone():%Y-%m-%d} to free the disk, so it can no "
+                "longer write; compare another."
             )
     found = [prompt.strip() for prompt in prompts if prompt.strip()] or default_prompts()
     if len(found) > MOST_PROMPTS:

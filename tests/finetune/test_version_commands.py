@@ -151,6 +151,16 @@ def test_times_are_printed_as_the_clock_on_the_wall_shows_them(two: Store, data:
     assert told(data, capsys, "card", "0")["created_at"] == "2030-01-01T18:30:00+00:00"
 
 
+@pytest.mark.usefixtures("tokyo")
+def test_a_folder_was_deleted_on_the_day_that_the_clock_on_the_wall_shows(two: Store, data: DataSettings) -> None:
+    with two.writing() as session:
+        session.get_one(ModelVersion, 1).pruned_at = datetime.fromisoformat("2030-01-01T18:30:00+00:00")
+    with pytest.raises(BadInput, match="deleted on 2030-01-02"):
+        start(two, data, (0, 1), [], GREEDY)
+    with pytest.raises(BadInput, match="deleted on 2030-01-02"):
+        two.promote(1)
+
+
 @pytest.mark.parametrize("method", list(methods.METHODS))
 def test_a_card_says_of_a_version_that_cannot_be_merged_that_it_is_slower(
     store: Store, data: DataSettings, method: str
