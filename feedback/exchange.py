@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from feedback.again import is_old_correction, is_old_thumb, is_old_verdict
+from feedback.again import Before, before, is_old_correction, is_old_thumb, is_old_verdict
 from feedback.comparisons import take_comparison, take_preference
 from feedback.errors import BadInput, RapportError
 from feedback.formats import Incoming, IncomingMessage
@@ -27,13 +27,20 @@ _DRAWN = re.compile(r"[0-9a-f]{12}4[0-9a-f]{19}")  # an id drawn by chance: `uui
 class Exchange(Sessions):
     """Import and export of whole conversations."""
 
-    def take_in(self, batch: Sequence[Incoming]) -> list[str | None]:
+    def take_in(self, batch: Sequence[Incoming], there: Before | None = None) -> list[str | None]:
         """Merge paths into the record: what is there already stays, new messages and changed ratings are added.
 
-        The batch is one transaction. Returns, per path, None or why it could not be taken in.
+        The batch is one transaction; of a file with several, `there` is what `before_import` gave before the first.
+        Returns, per path, None or why it could not be taken in.
         """
         with self.writing() as session:
-            return [_try_merge(session, incoming) for incoming in batch]
+            there = there or before(session)
+            return [_try_merge(session, incoming, there) for incoming in batch]
+
+    def before_import(self) -> Before:
+        """Return what feedback there is before a file is taken in, against which its own is told old or new."""
+        with self.reading() as session:
+            return before(session)
 
     def give_out(self, conversation_id: str | None = None) -> Iterator[Incoming]:
         """Yield every path from a first message to a last one, once per person with feedback; the shown path last.
@@ -50,16 +57,16 @@ class Exchange(Sessions):
                     yield from _paths_out(session, conversation)
 
 
-def _try_merge(session: Session, incoming: Incoming) -> str | None:
+def _try_merge(session: Session, incoming: Incoming, there: Before) -> str | None:
     try:
         with session.begin_nested():
-            _merge(session, incoming)
+            _merge(session, incoming, there)
     except RapportError as error:
         return str(error)
     return None
 
 
-def _merge(session: Session, incoming: Incoming) -> None:
+def _merge(session: Session, incoming: Incoming, before_it: Before) -> None:
     person(session, incoming.rater)
     conversation = session.get(Conversation, incoming.conversation_id)
     if conversation is not None and conversation.deleted_at is not None:
@@ -93,19 +100,19 @@ def _merge(session: Session, incoming: Incoming) -> None:
             )
             there.append(own)
         parent = own
-        _merge_feedback(session, parent, message, incoming)
+        _merge_feedback(session, parent, message, incoming, before_it)
     _merge_choices(session, {m.id: m for m in there}, incoming)
 
 
-def _merge_feedback(session: Session, reply: Message, told: IncomingMessage, by: Incoming) -> None:
+def _merge_feedback(session: Session, reply: Message, told: IncomingMessage, by: Incoming, there: Before) -> None:
     """Add what a person says of a reply, unless they said it before: it may have been changed or taken back since."""
     at = by.created_at or now()
     if told.rating is not None:
         thumb = told.rating, told.reasons, told.comment
-        if not is_old_thumb(session, reply, *thumb, by.rater):
+        if not is_old_thumb(session, reply, *thumb, by.rater, there):
             put_rating(session, reply, *thumb, by.rater, at)
     text = None if told.correction == reply.content else told.correction  # left as it was: that takes nothing back
-    if text is not None and not is_old_correction(session, reply, text, by.rater):
+    if text is not None and not is_old_correction(session, reply, text, by.rater, there):
         put_correction(session, reply, text, by.rater, at)
         reply.correction_shown = reply.correction_shown or told.correction_shown
     if told.review is not None and not is_old_verdict(session, reply, told.review):

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
+from feedback.again import Before
 from feedback.errors import BadInput
 from feedback.exchange import DELETED
 from feedback.formats import BadLine, Incoming, line_of, read_lines
@@ -46,7 +47,7 @@ def import_lines(store: Store, lines: BinaryIO, report: ImportReport | None = No
 
     `report` is written as the lines are read, for who wants to know how far it came.
     """
-    report = report or ImportReport()
+    report, there = report or ImportReport(), store.before_import()
     batch: list[tuple[int, Incoming]] = []
     for number, parsed in read_lines(lines):
         if isinstance(parsed, BadLine):
@@ -54,9 +55,9 @@ def import_lines(store: Store, lines: BinaryIO, report: ImportReport | None = No
         else:
             batch.append((number, parsed))
         if len(batch) == _BATCH:
-            _take(store, batch, report)
+            _take(store, batch, report, there)
             batch = []
-    _take(store, batch, report)
+    _take(store, batch, report, there)
     report.bad.sort(key=lambda line: line.number)
     return report
 
@@ -84,8 +85,9 @@ def export_file(store: Store, path: Path, form: str = OWN) -> int:
     return count
 
 
-def _take(store: Store, batch: list[tuple[int, Incoming]], report: ImportReport) -> None:
-    for (number, _), reason in zip(batch, store.take_in([incoming for _, incoming in batch]), strict=True):
+def _take(store: Store, batch: list[tuple[int, Incoming]], report: ImportReport, there: Before) -> None:
+    reasons = store.take_in([incoming for _, incoming in batch], there)
+    for (number, _), reason in zip(batch, reasons, strict=True):
         if reason is None:
             report.taken += 1
         elif reason == DELETED:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from feedback.schema import Message, Preference
+from feedback.schema import Correction, Message, Preference, RatingEvent
 from feedback.store import Store
 from feedback.transfer import ImportReport, import_file
 
@@ -42,6 +42,23 @@ def test_what_nobody_corrected_in_a_file_takes_back_no_correction_of_here(store:
     for _ in range(2):
         assert take(store, tmp_path, row).bad == []
         assert store.message("a").correction == "b"
+
+
+def test_of_what_a_file_tells_one_after_the_other_the_last_stands(store: Store, tmp_path: Path) -> None:
+    rows = [line("c", "q", "a", rating=value, correction=text) for value, text in ((1, "b"), (-1, "d"), (1, "b"))]
+    for _ in range(2):
+        assert take(store, tmp_path, *rows).bad == []
+        assert (store.message("a").rating, store.message("a").correction) == (1, "b")
+    with store.reading() as session:
+        assert session.query(RatingEvent).count() == session.query(Correction).count() == 3
+
+
+def test_what_was_changed_here_outlives_a_file_that_tells_it_both_ways(store: Store, tmp_path: Path) -> None:
+    rows = [line("c", "q", "a", rating=value) for value in (1, -1, 1)]
+    take(store, tmp_path, *rows)
+    store.rate("a", -1)
+    take(store, tmp_path, *rows)
+    assert store.message("a").rating == -1
 
 
 def test_siblings_that_say_the_same_stay_two_under_ids_of_another_conversation(store: Store, tmp_path: Path) -> None:
