@@ -259,10 +259,10 @@ class Handlers:
         session = request.session_hash or ""
         if not self.tabs.knows(session):  # the app was started anew while the tab slept
             self.tabs.arrive(session, self._addressed(request)[0])
-        look, done = self.tabs.get(session), self.tabs.done(session)
+        look, done, followed = self.tabs.get(session), self.tabs.done(session), self.tabs.is_followed(session)
         chat, rest = self.parts(look, tail=False), (self.views.pill(), self.learning.now(fresh=False))
         gone = chat[1]["conv"] != look.conversation_id
-        if self.tabs.is_followed(session):
+        if followed or self.tabs.is_followed(session):  # if no more, these are older than the end, which it sent
             chat = (SKIP, SKIP, SKIP, chat[3])  # the handler that follows the reply sends these
         if self.tabs.get(session) != look or self.tabs.done(session) != done:
             return (SKIP,) * (len(chat) + len(rest))  # the tab has moved on meanwhile, or shows a newer thumb

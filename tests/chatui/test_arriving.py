@@ -158,3 +158,22 @@ def test_a_deletion_taken_back_in_a_temporary_chat_ends_that_chat(store: Store) 
     secret, back = asyncio.run(visit())
     assert [m["role"] for m in back["msgs"]] == ["user", "assistant"]
     assert handlers.temporary.get(secret["conv"]) is None
+
+
+def test_what_was_drawn_while_a_reply_was_followed_does_not_come_after_its_end(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = handlers_of(store)
+    asyncio.run(last(handlers.send("hello", False, tab())))
+    following, chat = handlers.tabs.following("tab"), handlers.views.chat
+
+    def drawn(*args: object) -> object:
+        parts = chat(*args)
+        following.__exit__(None, None, None)  # the reply ends after this was drawn and before it is sent
+        return parts
+
+    monkeypatch.setattr(handlers.views, "chat", drawn)
+    following.__enter__()
+    assert handlers.tick(tab())[:3] == (SKIP, SKIP, SKIP)
+    monkeypatch.undo()
+    assert handlers.tick(tab())[1]["running"] is False
