@@ -6,11 +6,14 @@ what in it, and of thumbs and corrections that it tells one after the other the 
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from feedback.schema import Correction, Message, Rating, RatingEvent, Review
+
+Row = TypeVar("Row", RatingEvent, Correction)
 
 
 @dataclass(frozen=True)
@@ -43,16 +46,20 @@ def is_old_thumb(
         event.value == value
         and (reasons is None or list(event.reasons) == list(reasons))
         and (comment is None or event.comment == comment)
-        for place, event in enumerate(session.scalars(told))
-        if place == 0 or event.id <= there.thumb
+        for event in _held_against(session.scalars(told).all(), there.thumb)
     )
 
 
 def is_old_correction(session: Session, message: Message, text: str, author: str, there: Before) -> bool:
     """Tell whether an author has written this correction of a reply before."""
     mine = select(Correction).where(Correction.message_id == message.id, Correction.author_id == author)
-    rows = enumerate(session.scalars(mine.order_by(Correction.id.desc())))
-    return any(row.text == text for place, row in rows if place == 0 or row.id <= there.correction)
+    rows = session.scalars(mine.order_by(Correction.id.desc())).all()
+    return any(row.text == text for row in _held_against(rows, there.correction))
+
+
+def _held_against(rows: Sequence[Row], newest_before: int) -> Sequence[Row]:
+    """Of rows, newest first: all of them, or what the file itself has put in their place by now."""
+    return rows[:1] if rows and rows[0].id > newest_before else rows
 
 
 def is_old_verdict(session: Session, message: Message, verdict: str) -> bool:

@@ -12,7 +12,8 @@ from chatui.engine.refusals import NotThere, RequestRefused, ServerAway, ServerB
 from chatui.engine.server import BY_ITSELF, LOADING_S, Piece, Server
 
 log = logging.getLogger("rapport.engine")
-_MOMENT_S = 3.0  # what goes back waits so long for the other servers once it can serve
+# What serves waits so long for the other servers once one can serve it: no promotion may hold up the rollback after it.
+_MOMENT_S, _A_WHILE_S = 3.0, 30.0  # going back to older versions; else
 _TRY = Sampling(temperature=0.0, max_new_tokens=1)
 _HOW = "start vLLM with --enable-lora and VLLM_ALLOW_RUNTIME_LORA_UPDATING=True"
 
@@ -36,12 +37,12 @@ async def load_everywhere(
 
     One that is out of reach lags, so that it holds up nobody. Where one refuses, or none is left, what was loaded here
     is unloaded again and EngineError raised. If what serves goes `back` to older versions, the newer ones must be left:
-    one that refuses lags as well, one that is slow is not waited for, and where all are out of reach all lag.
+    one that refuses lags as well, one that is slow is hardly waited for, and where all are out of reach all lag.
     """
     loaded: list[tuple[Server, int]] = []
     tasks = {server: asyncio.create_task(take(server, model, paths, loaded)) for server in servers}
     try:
-        await _settled(tasks.values(), back)
+        await _settled(tasks.values(), _MOMENT_S if back else _A_WHILE_S)
         failed = {server: error for server, task in tasks.items() if (error := _error_of(server, task))}
         refused = [error for error in failed.values() if not _out_of_reach(error)]
         none = len(failed) == len(servers)
@@ -68,15 +69,17 @@ async def take(
         await try_one(server, version)
 
 
-async def _settled(tasks: Iterable[asyncio.Task[None]], hurried: bool) -> None:
-    """Wait for all of them; if hurried, once one has succeeded only a moment for the others, and end these."""
-    waiting, late = set(tasks), None
+async def _settled(tasks: Iterable[asyncio.Task[None]], seconds: float) -> None:
+    """Wait for all of them; once one has succeeded only so many seconds for the others, and end these."""
+    waiting, clock = set(tasks), asyncio.get_running_loop().time
+    until: float | None = None
     while waiting:
-        done, waiting = await asyncio.wait(waiting, timeout=late, return_when=asyncio.FIRST_COMPLETED)
+        left = None if until is None else max(0.0, until - clock())
+        done, waiting = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
         if not done:
             break
-        if hurried and late is None and any(not task.exception() for task in done):
-            late = _MOMENT_S
+        if until is None and any(not task.exception() for task in done):
+            until = clock() + seconds
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
@@ -178,12 +181,12 @@ async def load(server: Server, version: int, path: str) -> bool:
 
 async def unload(server: Server, version: int) -> None:
     """Unload a version; one that cannot be unloaded is only noted, as nothing is routed to it any more."""
-    server.unwanted.discard(version)
     try:
         await server.post(server.dialect.adapters + "unload_lora_adapter", {"lora_name": adapter_name(version)})
     except ServerFails as error:
         if not isinstance(error, NotThere):
             log.warning("Version %s stays loaded: %s", version, error)
+    server.unwanted.discard(version)
 
 
 async def _require_same(server: Server, version: int, path: str) -> None:

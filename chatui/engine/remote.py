@@ -205,8 +205,7 @@ class RemoteEngine:
     async def _catch_up(self, server: Server) -> None:
         """Give a server what serves now, and take from it what does not."""
         await take(server, self._model, self._paths(self._needed))
-        for version in server.unwanted - self._needed:
-            await unload(server, version)
+        await self._rid(server)
 
     async def _check(self, versions: list[int]) -> None:
         """Try versions as replies of theirs: one that leaves meanwhile is unloaded after it, not under it."""
@@ -228,17 +227,19 @@ class RemoteEngine:
                 self._background.start(self._let_go([version]))
 
     async def _let_go(self, versions: Iterable[int]) -> None:
-        """Unload versions that serve no more, except those that still write a reply."""
-        async with self._changing:
-            for version in versions:
-                if version and version not in self._needed and not self._replies[version]:
-                    await asyncio.gather(*(self._unload(server, version) for server in self._servers))
+        """Unload versions that serve no more, except those that still write a reply.
 
-    async def _unload(self, server: Server, version: int) -> None:
-        if server in self._lagging:
-            server.unwanted.add(version)  # it would be waited for; it is rid of it before it is used again
-        else:
-            await unload(server, version)
+        A server that lags would be waited for; it is rid of them before it is used again.
+        """
+        async with self._changing:
+            for server in self._servers:
+                server.unwanted.update(version for version in versions if version)
+            await asyncio.gather(*(self._rid(server) for server in self._servers if server not in self._lagging))
+
+    async def _rid(self, server: Server) -> None:
+        """Take from a server what it may hold and serves no more."""
+        while unwanted := {version for version in server.unwanted - self._needed if not self._replies[version]}:
+            await unload(server, min(unwanted))
 
     async def _hang_up(self) -> None:
         for server in self._servers:

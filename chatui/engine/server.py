@@ -29,6 +29,7 @@ from chatui.engine.sse import Event, NotEvents, events
 _QUICK_S = 15.0  # for everything but replies and the loading of adapters
 LOADING_S = 300.0  # a server may read an adapter from a slow disk
 _FIGURES_S = 5.0  # after a reply's end its figures may follow
+_NOT_NOW = (0, 401, 403, 429, 502, 503, 504)  # out of reach, refused, or what a proxy says of one that is down
 _PUT_OFF_S = 30.0  # a server that failed is asked last for so long
 _MOST_BODY = 64 * 1024
 # What stands for a reason that is still to come: older SGLang and Ollama write '', KoboldCpp 'null'.
@@ -89,7 +90,7 @@ class Server:
         try:
             cards = await self.models()
         except ServerFails as error:
-            if not model or error.status in (0, 401, 403):
+            if not model or error.status in _NOT_NOW:
                 raise
             cards = []  # the list is not what is needed, as long as the name is known
         bases = [card for card in cards if not card.get("parent")]
@@ -97,7 +98,8 @@ class Server:
             raise ServerFails(f"The server at {self.url} lists no model; name one with --engine-model.")
         card = next((card for card in cards if card.get("id") == model), bases[0] if bases else {})
         self.model = model or str(card["id"])
-        self.dialect = dialect_of([str(card.get("owned_by")) for card in cards])
+        if cards:
+            self.dialect = dialect_of([str(card.get("owned_by")) for card in cards])
         self.context = _length(card.get("max_model_len")) or await self._window() or self.context
         self.refused.clear()
 

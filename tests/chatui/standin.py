@@ -34,6 +34,7 @@ class StandIn:
     knows: set[str] | None = None  # fields of a chat request that it takes; None: any
     alternates: bool = False  # whether its template wants roles to take turns
     adapters: dict[str, str] = field(default_factory=dict)
+    away: int = 0  # a status with which whatever stands before it answers in its place
     page: str = ""  # a page of HTML that it shows where models are listed
     loads: bool = True  # whether adapters may be loaded at run time
     broken: set[str] = field(default_factory=set)  # adapters that it fails to load
@@ -79,6 +80,8 @@ class StandIn:
         self.headers.append(dict(request.headers))
         body = await request.body()
         self.asked.append((scope["path"], json.loads(body) if body else {}))
+        if self.away:
+            return await PlainTextResponse("", self.away)(scope, receive, send)
         if self.key and request.headers.get("authorization") != f"Bearer {self.key}":
             return await JSONResponse({"error": "Unauthorized"}, 401)(scope, receive, send)
         if scope["path"] == "/v1/chat/completions":

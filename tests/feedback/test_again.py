@@ -53,6 +53,14 @@ def test_of_what_a_file_tells_one_after_the_other_the_last_stands(store: Store, 
         assert session.query(RatingEvent).count() == session.query(Correction).count() == 3
 
 
+def test_the_last_stands_where_a_dump_has_grown_since(store: Store, tmp_path: Path) -> None:
+    rows = [line("c", "q", "a", rating=value, correction=text) for value, text in ((1, "b"), (-1, "d"), (1, "b"))]
+    take(store, tmp_path, rows[0])
+    for _ in range(2):
+        take(store, tmp_path, *rows)
+        assert (store.message("a").rating, store.message("a").correction) == (1, "b")
+
+
 def test_what_was_changed_here_outlives_a_file_that_tells_it_both_ways(store: Store, tmp_path: Path) -> None:
     rows = [line("c", "q", "a", rating=value) for value in (1, -1, 1)]
     take(store, tmp_path, *rows)

@@ -55,12 +55,13 @@ def start() -> Iterator:
     """Start an engine with so many servers, which serves version 1 with all of them."""
     with ExitStack() as stack:
 
-        def started(count: int = 2, **kwargs) -> tuple[RemoteEngine, list[Place]]:
+        def started(count: int = 2, model: str = "", **kwargs) -> tuple[RemoteEngine, list[Place]]:
             places = [Place(StandIn(**kwargs)) for _ in range(count)]
             for place in places:
                 stack.callback(place.goes_down)
             urls = [place.url for place in places]
-            engine = RemoteEngine(urls, "/versions/{}".format, patience=Patience(2, 20, 0), dice=random.Random(0))
+            patience = Patience(2, 20, 0)
+            engine = RemoteEngine(urls, "/versions/{}".format, model=model, patience=patience, dice=random.Random(0))
             stack.callback(engine.close)
             engine.serve({1: 1.0})
             return engine, places
@@ -121,6 +122,29 @@ def test_a_server_that_does_not_take_its_version_is_given_no_reply(start) -> Non
     assert not dead.wrote()
     dead.stand_in.broken.clear()
     wait_for(lambda: caught_up(engine))
+
+
+def test_what_was_withdrawn_goes_from_a_server_that_the_next_change_finds_back(
+    start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chatui.engine.lagging._AGAIN_S", 1000)
+    engine, (_, dead) = start()
+    engine.serve({2: 1.0})
+    wait_for(lambda: list(dead.stand_in.adapters) == ["rapport-v2"])
+    dead.goes_down()
+    engine.serve({1: 1.0})
+    dead.comes_back(anew=False)
+    engine.serve({3: 1.0})
+    wait_for(lambda: list(dead.stand_in.adapters) == ["rapport-v3"])
+
+
+@pytest.mark.parametrize("status", [429, 502, 503, 504])
+def test_a_server_down_behind_a_proxy_lags_under_a_given_name_too(start, status: int) -> None:
+    engine, (_, dead) = start(model="base-model")
+    dead.stand_in.away = status
+    engine.serve({2: 1.0})
+    assert f"No replies go to {dead.url}" in engine.state().message
+    assert [written(engine) for _ in range(4)] == [2] * 4
 
 
 def test_a_promotion_does_not_wait_for_a_server_that_is_down(start, owner: str) -> None:
