@@ -20,7 +20,7 @@ from chatui.tabs import Look, Tabs
 from chatui.temporary import TemporaryChats, is_temporary
 from chatui.views import Views, with_text
 from chatui.words import language_of, words
-from chatui.written import Written
+from chatui.writing import Writing
 from feedback.errors import NotFound
 from feedback.records import Opening
 from feedback.store import Store
@@ -301,7 +301,7 @@ class Handlers:
             rows, beside = self.views.chat(Look(), tail)
         return rows, {**beside, **refusal(problem)}
 
-    def _live(self, look: Look) -> Sequence[Written]:
+    def _live(self, look: Look) -> Sequence[Writing]:
         chat = self.temporary.get(look.conversation_id)
         if chat:
             return [chat.live] if chat.live and chat.live.running else []

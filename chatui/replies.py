@@ -15,7 +15,7 @@ from typing import Any
 from chatui.engine.protocol import Engine, Generation, Sampling
 from chatui.following import NO_THREAD, pause
 from chatui.meter import Meter
-from chatui.written import Written
+from chatui.writing import Writing
 from feedback.errors import BadInput
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -29,7 +29,7 @@ _TELLING_APART = 0.7  # temperature from which two samples of one version differ
 
 
 @dataclass
-class Live(Written):
+class Live(Writing):
     """A reply that is kept, from its row's opening until its row is closed."""
 
     conversation_id: str

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from chatui.engine.protocol import Engine, Sampling
 from chatui.following import NO_THREAD, pause
 from chatui.meter import Meter
-from chatui.written import Written
+from chatui.writing import Writing
 from feedback.errors import BadInput, Busy
 from feedback.messages import check_text
 from feedback.records import Opening, Said
@@ -29,7 +29,7 @@ class Chat:
 
     opening: Opening
     said: list[Said] = field(default_factory=list)
-    live: Written | None = None
+    live: Writing | None = None
 
 
 def is_temporary(conversation_id: str | None) -> bool:
@@ -88,7 +88,7 @@ class TemporaryChats:
         for chat_id in list(self._chats):
             self.forget(chat_id)
 
-    def send(self, chat_id: str, text: str) -> Written:
+    def send(self, chat_id: str, text: str) -> Writing:
         """Say something and begin the reply to it. Raises RapportError or EngineError, changing nothing."""
         check_text(text, "message")
         with self._lock:
@@ -108,17 +108,17 @@ class TemporaryChats:
             chat.live = live
         return self._start(live, chat)
 
-    def answer(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Written:
+    def answer(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Writing:
         """Begin the reply to (role, content) messages that somebody else keeps. Raises EngineError."""
         return self._start(self._begin(turns, sampling), None)
 
-    def _begin(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Written:
+    def _begin(self, turns: Sequence[tuple[str, str]], sampling: Sampling) -> Writing:
         with self._meter.beginning():
             generation = self.engine.begin(turns, sampling)
         generation.pace = self._pace
-        return Written(uuid.uuid4().hex, generation)
+        return Writing(uuid.uuid4().hex, generation)
 
-    def _start(self, live: Written, chat: Chat | None) -> Written:
+    def _start(self, live: Writing, chat: Chat | None) -> Writing:
         try:
             threading.Thread(target=self._write, args=(live, chat), name="temporary", daemon=True).start()
         except RuntimeError:  # with nobody to end it, its chat would be busy for ever
@@ -128,11 +128,11 @@ class TemporaryChats:
             self._over(live, chat, "error")
         return live
 
-    def _write(self, live: Written, chat: Chat | None) -> None:
+    def _write(self, live: Writing, chat: Chat | None) -> None:
         self._over(live, chat, live.write(self._meter, self._unfollowed_s))
 
     @staticmethod
-    def _over(live: Written, chat: Chat | None, status: str) -> None:
+    def _over(live: Writing, chat: Chat | None, status: str) -> None:
         if chat:
             finish = live.generation.finish if status != "error" else None
             chat.said[-1] = replace(chat.said[-1], content=live.text, status=status, finish=finish, error=live.error)

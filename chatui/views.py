@@ -12,7 +12,7 @@ from chatui.serving import ServingWatch
 from chatui.speaks import languages_spoken
 from chatui.tabs import Look
 from chatui.temporary import TemporaryChats, is_temporary
-from chatui.written import Written
+from chatui.writing import Writing
 from feedback.errors import NotFound
 from feedback.records import Compared, Found, Said
 from feedback.store import Store
@@ -134,7 +134,7 @@ def _entry(found: Found) -> dict[str, Any]:
     }
 
 
-def rows(messages: Sequence[Said], writing: Sequence[Written]) -> list[Message]:
+def rows(messages: Sequence[Said], writing: Sequence[Writing]) -> list[Message]:
     """Write messages as the Chatbot takes them; the text of a running reply is the live one.
 
     As a list of parts the text is shown to the letter; a plain string would be dedented.

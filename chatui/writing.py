@@ -13,7 +13,7 @@ log = logging.getLogger("rapport.replies")
 
 
 @dataclass
-class Written(Followed):
+class Writing(Followed):
     """A reply of this process, from its beginning until whoever keeps it has closed it."""
 
     message_id: str
