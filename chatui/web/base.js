@@ -29,3 +29,23 @@ function save(file, type = 'text/plain') {
   setTimeout(() => URL.revokeObjectURL(link.href), 60_000);
 }
 
+// A part that is drawn anew by itself, around who uses it. A press and its release must meet the same node, or the click
+// comes to nothing: between them nothing is drawn. A press that ends elsewhere is forgotten after 3 s.
+function steady(draw) {
+  let late = false, ends = 0;
+  const end = () => { ends = 0; if (late) draw(); late = false; };
+  const endIn = (wait) => { clearTimeout(ends); ends = setTimeout(end, wait); };
+  element.addEventListener('pointerdown', (event) => { if (event.button === 0) endIn(3000); }, true);
+  for (const name of ['pointerup', 'pointercancel']) addEventListener(name, () => { if (ends) endIn(50); }, true); // the click comes first
+  return () => { if (ends) late = true; else draw(); };
+}
+
+// Puts other nodes into a box. What had the keyboard has it again: the one of the same data-id, with what is selected in it.
+function renew(box, ...nodes) {
+  const had = box.contains(document.activeElement) ? document.activeElement : null;
+  box.replaceChildren(...nodes);
+  const again = had?.dataset.id && box.querySelector(`[data-id="${CSS.escape(had.dataset.id)}"]`);
+  if (!again) return;
+  again.focus({ preventScroll: true });
+  if (again.tagName === 'TEXTAREA') again.setSelectionRange(had.selectionStart, had.selectionEnd);
+}

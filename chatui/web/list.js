@@ -47,7 +47,7 @@ function entry(item, active) {
   return node;
 }
 
-function fill() {
+const fill = steady(() => {
   if (list.querySelector('input')) return; // a title is being written
   const value = props.value || { items: [] };
   const rows = document.createDocumentFragment();
@@ -57,9 +57,9 @@ function fill() {
     rows.append(entry(item, value.active));
   }
   if (!value.items.length) rows.append(make('div', 'rp-none', rpWord(value.query ? 'nothing_found' : 'none')));
-  list.replaceChildren(rows);
+  renew(list, rows);
   older.hidden = !value.older;
-}
+});
 
 function draw() {
   fill();

@@ -27,6 +27,7 @@ async function act(asked) {
 
 function start(value) {
   const button = make('button', 'rp-main', rpWord('retrain'));
+  button.dataset.id = 'retrain';
   button.disabled = value.busy;
   button.onclick = async () => { button.disabled = true; await act(server.retrain()); button.disabled = props.value.busy; };
   return make('div', 'rp-act', undefined, [button, make('span', 'rp-quiet', value.outlook)]);
@@ -64,6 +65,7 @@ function head(run) {
 
 function versionLink(number) {
   const link = make('button', 'rp-small', rpWord('made', { n: number }));
+  link.dataset.id = 'made';
   link.onclick = (event) => { event.stopPropagation(); rpLearn('versions'); document.dispatchEvent(new CustomEvent('rp-version', { detail: number })); };
   return link;
 }
@@ -80,6 +82,7 @@ function diary(events) {
 
 function fold(title, node, key) {
   const box = make('details', 'rp-fold', undefined, [make('summary', '', title), node]);
+  box.firstChild.dataset.id = key;
   box.open = folds.has(key);
   box.ontoggle = () => box.open ? folds.add(key) : folds.delete(key);
   return box;
@@ -100,13 +103,14 @@ function details(run) {
 function line(run) {
   const row = make('button', 'rp-line-run', undefined, [make('b', '', rpWord('run', { n: run.id })), tag(run), make('span', 'rp-quiet', when(run.began))]);
   if (run.reason) row.append(make('span', 'rp-clamp', run.reason));
+  row.dataset.id = 'run ' + run.id;
   row.setAttribute('aria-pressed', run.id === current().id);
   row.onclick = () => { chosen = run.id; known = null; draw(); refresh(true); element.parentElement.scrollTo?.({ top: 0 }); };
   return row;
 }
 
 let drawn = '';
-function draw() {
+const draw = steady(() => {
   const value = props.value;
   if (!value) return;
   window.rpLearned = value;
@@ -119,9 +123,9 @@ function draw() {
   const last = value.runs.find((one) => !BUSY.includes(one.status));
   const ended = run && !BUSY.includes(run.status) && run.reason ? [make('p', 'rp-reason', run.reason)] : [];
   const why = last && last.id !== run.id && last.status !== 'promoted' ? [make('p', 'rp-notice', rpWord('last_' + last.status, { n: last.id, reason: last.reason }))] : [];
-  above.replaceChildren(start(value), ...why, ...(run ? [head(run), ...progress(run), ...ended] : [make('p', 'rp-quiet', rpWord('no_runs'))]));
-  below.replaceChildren(...(run ? details(run) : []), ...(value.runs.length > 1 ? [make('h2', '', rpWord('all_runs')), ...value.runs.map(line)] : []));
-}
+  renew(above, start(value), ...why, ...(run ? [head(run), ...progress(run), ...ended] : [make('p', 'rp-quiet', rpWord('no_runs'))]));
+  renew(below, ...(run ? details(run) : []), ...(value.runs.length > 1 ? [make('h2', '', rpWord('all_runs')), ...value.runs.map(line)] : []));
+});
 watch('value', () => { draw(); refresh(false); });
 draw();
 whenShown('runs', () => refresh(true));

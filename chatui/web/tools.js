@@ -3,6 +3,7 @@
 // A choice that changes what everybody is served, or has no undo, asks twice; the question lapses after a while.
 const asked = new Map(); // what was asked for -> until when, so that a redraw keeps the question open
 function twice(button, key, act) {
+  button.dataset.id ??= key;
   const says = button.textContent, label = button.getAttribute('aria-label'); // of a button that shows a sign
   const show = () => {
     const open = (asked.get(key) ?? 0) > Date.now();

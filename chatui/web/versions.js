@@ -4,6 +4,7 @@ const [above, below] = around();
 let told = null; // thumbs, times and the history, by versions_told
 let card = null; // what is known of the version looked at: {number, ...}; its lineage comes when it is unfolded
 let answers = null; // what two versions replied
+let trialShare = 0.2; // of new conversations, to a version that is tried
 const compared = { a: null, b: null, prompts: '' };
 const folds = new Set(['figures']);
 
@@ -25,7 +26,7 @@ async function answered() {
   clearTimeout(asking);
   if (!shown('versions')) return;
   answers = await rpAsk(server.comparison()) ?? null;
-  draw(true);
+  draw();
   if (answers?.status === 'running') asking = setTimeout(answered, 1500);
 }
 
@@ -65,6 +66,7 @@ const day = (text) => new Date(text).toLocaleDateString(rpSpoken, { dateStyle: '
 function row(version) {
   const open = make('button', 'rp-name', versionName(version.number));
   open.setAttribute('aria-expanded', card?.number === version.number);
+  open.dataset.id = 'version ' + version.number;
   open.onclick = () => look(version.number);
   const head = make('div', 'rp-row-head', undefined, [open, make('span', 'rp-tag ' + version.verdict, rpWord('verdict_' + version.verdict)), ...serving(version)]);
   if (version.pinned) head.append(make('span', 'rp-tag', rpWord('pinned')));
@@ -79,14 +81,21 @@ function row(version) {
 
 function deeds(version) {
   const line = make('div', 'rp-deeds');
-  const deed = (label, key, does) => line.append(twice(make('button', 'rp-small', rpWord(label)), `${key} ${version.number}`, does));
+  const deed = (label, key, does) => { // the place is the same whatever is done there; what was asked is the deed
+    const button = make('button', 'rp-small', rpWord(label));
+    button.dataset.id = `${key} ${version.number}`;
+    line.append(twice(button, `${label} ${version.number}`, does));
+  };
   const trial = window.rpLearned.trial;
   if (!version.pruned && version.share < 1) deed(version.verdict === 'refused' ? 'serve_anyway' : 'serve_this', 'serve', () => act(server.promote(version.number)));
   if (!version.pruned && version.share === 0 && !trial) {
     const share = make('select', 'rp-share');
-    for (const part of [0.05, 0.1, 0.2, 0.5]) share.append(new Option(percent(part), part, part === 0.2, part === 0.2));
+    for (const part of [0.05, 0.1, 0.2, 0.5]) share.append(new Option(percent(part), part));
+    share.value = trialShare;
+    share.onchange = () => { trialShare = Number(share.value); };
+    share.dataset.id = 'share';
     share.setAttribute('aria-label', rpWord('trial_share'));
-    deed('trial_begin', 'trial', () => act(server.begin_trial([version.number, Number(share.value)])));
+    deed('trial_begin', 'trial', () => act(server.begin_trial([version.number, trialShare])));
     line.append(share);
   }
   if (!version.pruned) deed(version.pinned ? 'unpin' : 'pin', 'pin', () => act(server.pin([version.number, !version.pinned])));
@@ -99,6 +108,7 @@ function list(lines) {
 
 function fold(title, key, fill) {
   const box = make('details', 'rp-fold', undefined, [make('summary', '', title)]);
+  box.firstChild.dataset.id = key;
   const opened = async () => { if (box.open && !box.dataset.full) { box.dataset.full = '1'; box.append(await fill()); } };
   box.open = folds.has(key);
   box.ontoggle = () => { if (box.open) folds.add(key); else folds.delete(key); opened(); };
@@ -147,6 +157,7 @@ function history() {
 function chooser(name) {
   const select = make('select');
   for (const one of window.rpLearned.versions) if (!one.pruned) select.append(new Option(versionName(one.number), one.number));
+  select.dataset.id = 'compare ' + name;
   select.value = compared[name];
   select.setAttribute('aria-label', rpWord('compare_' + name));
   select.onchange = () => { compared[name] = Number(select.value); };
@@ -158,6 +169,7 @@ function side() {
   compared.b ??= there[0]?.number;
   compared.a ??= (there.find((one) => one.share > 0 && one.number !== compared.b) ?? there[1])?.number;
   const area = make('textarea'), go = make('button', 'rp-main', rpWord('compare_go'));
+  area.dataset.id = 'prompts';
   area.rows = 3;
   area.placeholder = rpWord('compare_prompts');
   area.value = compared.prompts;
@@ -179,20 +191,20 @@ function side() {
 // ---- drawing
 
 let drawn = '', serves = '';
-function draw(force) {
+const draw = steady(() => {
   const value = window.rpLearned;
   if (!value) return;
-  const looks = JSON.stringify([value.versions, value.can_roll_back, value.trial, value.refused, told, card]);
-  if (looks === drawn && !force) return;
+  const looks = JSON.stringify([value.versions, value.can_roll_back, value.trial, value.refused, told, card, answers]);
+  if (looks === drawn) return;
   drawn = looks;
   if (value.refused) return above.replaceChildren(make('p', 'rp-quiet rp-refused', value.refused));
   const rollback = twice(make('button', 'rp-small', rpWord('rollback')), 'rollback', () => act(server.rollback()));
   rollback.hidden = !value.can_roll_back;
-  above.replaceChildren(make('div', 'rp-title', undefined, [make('h2', '', rpWord('versions_title')), rollback]),
+  renew(above, make('div', 'rp-title', undefined, [make('h2', '', rpWord('versions_title')), rollback]),
     ...(value.trial ? [trialNow(value.trial)] : []), ...value.versions.map(row),
     ...(value.versions.length > 1 ? [make('h2', '', rpWord('compare_title')), make('p', 'rp-quiet', rpWord('compare_about')), side()] : []),
     ...(told?.promotions.length ? [make('h2', '', rpWord('history')), history()] : []));
-}
+});
 
 document.addEventListener('rp-learned', () => {
   const now = JSON.stringify([window.rpLearned.versions, window.rpLearned.trial]);
