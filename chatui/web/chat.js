@@ -148,10 +148,14 @@ function unname(row) {
 }
 
 function decorate() {
+  follow.hook();
+  ownRows().forEach(unname);
+  dress();
+}
+
+const dress = steady(() => {
   const value = props.value || { msgs: [] };
   const all = ownRows();
-  follow.hook();
-  all.forEach(unname);
   if (all.length !== value.msgs.length) return; // the rows and their list are not both here yet
   all.forEach((row, place) => {
     const m = value.msgs[place];
@@ -164,7 +168,7 @@ function decorate() {
   });
   placeMore(value.more);
   placeChoice(value);
-}
+});
 
 // ---- two replies side by side: which is better
 
