@@ -71,12 +71,13 @@ class Handlers:
         )
 
     async def open(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
-        """A past conversation was chosen."""
-        problem = await in_thread(problem_of, self.ask(self.store.opening), event._data["id"])
+        """A past conversation was chosen; without a name, what Back goes to where a new one was begun."""
+        chosen = event._data["id"] or None
+        problem = await in_thread(problem_of, self.ask(self.store.opening), chosen) if chosen else ""
         if problem:
             yield await in_thread(self.parts, self.tabs.get(request.session_hash or ""), True, problem)
             return
-        look = self.turn(request, event._data["id"])
+        look = self.turn(request, chosen)
         async for parts in self._tail(request, look):
             yield parts
 

@@ -80,9 +80,12 @@ function open(node) {
   list.querySelectorAll('.on').forEach((other) => other.classList.remove('on'));
   node.classList.add('on'); // at once, before the server answers
   document.body.dataset.view = 'chat';
+  rpGo(node.dataset.id);
   trigger('open', { id: node.dataset.id });
   rpCloseSide();
 }
+
+document.addEventListener('rp-open', (event) => trigger('open', { id: event.detail })); // by Back, see chat.js
 
 list.addEventListener('click', (event) => {
   const node = event.target.closest('.rp-entry');
