@@ -130,7 +130,11 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     demo.load(handlers.load, None, tab.parts, **_STREAM)
     tab.conversations.open(handlers.open, None, tab.parts, **_STREAM)
     tab.new.click(
-        handlers.new, None, tab.parts, js="() => { document.body.dataset.view = 'chat'; rpCloseSide(); }", **_STREAM
+        handlers.new,
+        None,
+        tab.parts,
+        js="() => { document.body.dataset.view = 'chat'; rpGo(''); rpCloseSide(); }",
+        **_STREAM,
     )
     # The composer is emptied in the browser at once; its text travels in a component of its own.
     taken = "(text) => { const said = rpWithFiles(text); if (said) rpFollow(); return [said, rpComparing(), '']; }"

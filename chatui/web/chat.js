@@ -527,7 +527,7 @@ function changed() {
   decorate();
   window.rpOpening?.(value);
   if (value.conv !== shown) {
-    rpGo(addressed(value), shown ? 'pushState' : 'replaceState'); // a new one has its address from the first message on
+    rpGo(addressed(value), 'replaceState'); // a new one has its address from the first message on
     shown = value.conv;
     leaveCard();
     follow.restart();

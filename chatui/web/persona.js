@@ -40,7 +40,7 @@ function card(persona) {
   const now = opening.persona_id === persona.id;
   pick.setAttribute('aria-pressed', now);
   pick.append(make('b', '', persona.name), make('span', '', persona.about));
-  pick.onclick = () => { close(); trigger('choose', { id: persona.id }); };
+  pick.onclick = () => { close(); rpGo(''); trigger('choose', { id: persona.id }); };
   row.append(pick);
   if (persona.own) {
     const drop = make('button', 'rp-drop', '×');
@@ -72,6 +72,7 @@ function form() {
   box.onsubmit = (event) => {
     event.preventDefault();
     kept = { form: box, name: name.value.trim().replace(/\s+/g, ' ') };
+    rpGo('');
     trigger('keep', { name: name.value, prompt: prompt.value, sampling: opening.sampling });
     close();
   };
