@@ -108,11 +108,12 @@ def _held_out(
     counted: Counts,
     settings: GateSettings,
 ) -> list[Bound]:
+    allowed = max(settings.max_liked_rise, _told_apart(changed))
     return [
-        Bound("liked replies", "max_liked_rise", _fall("liked_loss", changed), settings.max_liked_rise,
+        Bound("liked replies", "max_liked_rise", _fall("liked_loss", changed), allowed,
               "The loss of replies people liked or went on from rose by {:.2f} nats a token",
               _surely("liked_loss", changed)),
-        Bound("chosen replies", "max_liked_rise", _fall("chosen_loss", changed), settings.max_liked_rise,
+        Bound("chosen replies", "max_liked_rise", _fall("chosen_loss", changed), allowed,
               "The loss of replies people chose over others rose by {:.2f} nats a token",
               _surely("chosen_loss", changed)),
         Bound("margin", "max_margin_fall", _fall("margin", changed), settings.max_margin_fall,
@@ -156,6 +157,15 @@ def _fall(name: str, changed: Measured) -> float:
 
 def _surely(name: str, changed: Measured) -> bool:
     return name in changed and changed[name].high < 0
+
+
+def _told_apart(changed: Measured) -> float:
+    """Return what liked replies surely gained over disliked ones, in nats a token; 0 where that is not sure.
+
+    What is rated are replies that earlier versions wrote: whichever version writes otherwise finds all of them less
+    likely. So liked ones may lose as much as they gained over the others, which then lost twice that or more.
+    """
+    return changed["margin"].mean if "margin" in changed and changed["margin"].low > 0 else 0.0
 
 
 def _of_enough(name: str, after: Measured) -> bool:

@@ -383,6 +383,30 @@ def test_chosen_replies_may_not_become_unlikely_even_where_discarded_ones_do_too
     assert ("replies people chose over others rose by 2.01" in judged.reason) == (verdict == "refused")
 
 
+@pytest.mark.parametrize(
+    ("liked", "disliked", "noise", "verdict"),
+    [
+        (0.45, 1.00, 0.01, "promoted"),  # 0.55 gained over disliked ones
+        (0.45, 0.80, 0.01, "refused"),  # 0.35 gained, less than was lost
+        (0.45, 1.00, 0.90, "refused"),  # gained perhaps
+        (0.25, 0.30, 0.01, "promoted"),
+    ],
+)
+def test_liked_replies_may_lose_what_they_surely_gained_over_disliked_ones(
+    liked: float, disliked: float, noise: float, verdict: str
+) -> None:
+    rated = [*pairs(6), *pairs(8, kind="thumb_up"), *pairs(8, kind="thumb_down", good=False)]
+    spread = [noise * (i % 4 - 1.5) for i in range(8)]  # of disliked ones: what liked ones lost is sure
+    before = version([*BETTER[0], *[1.5] * 16], good=14)
+    after = version(
+        [*BETTER[1], *[1.5 + liked + 0.01 * (i % 3 - 1) for i in range(8)], *[1.5 + disliked + n for n in spread]],
+        good=14,
+    )
+    judged = gate(Compared(rated, before, before, after), GateSettings(), 100)
+    assert judged.verdict == verdict, judged.reason
+    assert ("replies people liked" in judged.reason) == (verdict == "refused")
+
+
 def test_figures_that_are_not_finite_are_refused_and_can_be_written_as_json() -> None:
     for verdict in (decide([1.0], [0.5]), decide([1.0] * 4, [math.nan] * 4), decide(*BETTER, kept=[math.nan, 1.0])):
         assert verdict.verdict == "refused"
