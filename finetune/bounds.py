@@ -10,6 +10,7 @@ from finetune.misplaced import Taught
 from finetune.settings import GateSettings
 
 _EXPECTED_END = 0.7  # nats; below it the end of turn is the likeliest token, and its loss may move as it likes
+_FEWEST_RATED = 3  # conversations with a liked, and with a disliked reply; a margin over one or two is theirs alone
 _FEWEST_OWN = 3  # own replies; below that no share of them is sure
 _FEWEST_MISPLACED = 3  # corrections
 _FEWEST_MIXED_UP = 2  # conversations; one may be chance, however large a share of a few it is
@@ -108,12 +109,11 @@ def _held_out(
     counted: Counts,
     settings: GateSettings,
 ) -> list[Bound]:
-    allowed = max(settings.max_liked_rise, _told_apart(changed))
     return [
-        Bound("liked replies", "max_liked_rise", _fall("liked_loss", changed), allowed,
+        Bound("liked replies", "max_liked_rise", _fall("liked_loss", changed), _allowed(changed, counted, settings),
               "The loss of replies people liked or went on from rose by {:.2f} nats a token",
               _surely("liked_loss", changed)),
-        Bound("chosen replies", "max_liked_rise", _fall("chosen_loss", changed), allowed,
+        Bound("chosen replies", "max_liked_rise", _fall("chosen_loss", changed), settings.max_liked_rise,
               "The loss of replies people chose over others rose by {:.2f} nats a token",
               _surely("chosen_loss", changed)),
         Bound("margin", "max_margin_fall", _fall("margin", changed), settings.max_margin_fall,
@@ -159,13 +159,16 @@ def _surely(name: str, changed: Measured) -> bool:
     return name in changed and changed[name].high < 0
 
 
-def _told_apart(changed: Measured) -> float:
-    """Return what liked replies surely gained over disliked ones, in nats a token; 0 where that is not sure.
+def _allowed(changed: Measured, counted: Counts, settings: GateSettings) -> float:
+    """Return how much the loss of liked replies may rise, in nats a token: up to twice the bound, see docs/gate.md.
 
     What is rated are replies that earlier versions wrote: whichever version writes otherwise finds all of them less
-    likely. So liked ones may lose as much as they gained over the others, which then lost twice that or more.
+    likely. So liked ones may lose as much as they gained over disliked ones, where it is sure that they gained.
     """
-    return changed["margin"].mean if "margin" in changed and changed["margin"].low > 0 else 0.0
+    margin = changed.get("margin")
+    if margin is None or margin.low <= 0 or counted.rated < _FEWEST_RATED:
+        return settings.max_liked_rise
+    return min(max(settings.max_liked_rise, margin.mean), 2 * settings.max_liked_rise)
 
 
 def _of_enough(name: str, after: Measured) -> bool:

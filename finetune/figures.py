@@ -41,7 +41,8 @@ class Counts:
 
     `mixed_up`: conversations with a correction that came to fit other questions as well as its own. `foreign`: by how
     many more of the own replies are in another language than people wanted. Of the `answered` general prompts,
-    `run_on`: those whose reply ended, and now does not in twice the room; `came_to_end`: the other way round.
+    `run_on`: those whose reply ended, and now does not in twice the room; `came_to_end`: the other way round. `rated`:
+    conversations with a liked reply, or with a disliked one, whichever are fewer.
     """
 
     mixed_up: int
@@ -49,6 +50,7 @@ class Counts:
     run_on: int
     came_to_end: int
     answered: int
+    rated: int
 
 
 def values(pairs: Sequence[TrainingPair], base: VersionFigures, ours: VersionFigures) -> dict[str, Estimate]:
@@ -109,6 +111,7 @@ def counts(pairs: Sequence[TrainingPair], before: VersionFigures, after: Version
         run_on=sum(was.ended and bool(now.runs_on) for was, now in replies),
         came_to_end=sum(bool(was.runs_on) and now.ended for was, now in replies),
         answered=len(replies),
+        rated=min(rated_conversations(pairs)),
     )
 
 

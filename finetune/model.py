@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from transformers import (
     MODEL_FOR_CAUSAL_LM_MAPPING,
     AutoConfig,
@@ -29,6 +29,7 @@ from finetune.spread import on_gpus
 
 IGNORED = -100  # the label of a token that carries no loss
 _NO_TEMPLATE = "its tokenizer has no chat template; take the chat (instruct) model instead."
+_PEFT = "base_model.model."  # what PEFT writes before the name of each of its tensors
 _LOADS = itertools.count(1)  # numbers the adapters that were put beside others on a shared model
 _FLOAT32_UP_TO = 4 * 2**30  # bytes of weights; a larger model serves on a CPU in bfloat16, to fit
 
@@ -288,6 +289,7 @@ def load_version(
             bottleneck.load(loaded.model, version_dir / "bottleneck")
             return replace(loaded, model=loaded.model.eval())
         tuned = PeftModel.from_pretrained(loaded.model, version_dir / "adapter", use_safetensors=True)
+        _check_whole(tuned, tuned.active_adapter, version_dir / "adapter")
         if virtual.is_virtual(version_dir / "adapter"):
             return replace(loaded, model=virtual.stand_before(tuned).eval())
         added = _low_rank(tuned)
@@ -297,6 +299,17 @@ def load_version(
     except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
         reason = " ".join(str(error).split())[:200]
         raise LoadError(f"The adapter in {str(version_dir)!r} cannot be loaded: {reason}") from error
+
+
+def _check_whole(tuned: Any, name: str, adapter: Path) -> None:
+    """Raise ValueError where a file lacks tensors of its adapter: PEFT leaves those as they begin."""
+    from peft import get_peft_model_state_dict
+
+    with safe_open(adapter / "adapter_model.safetensors", "pt") as file:
+        there = {key.removeprefix(_PEFT) for key in file.keys()}  # noqa: SIM118
+    wanted = get_peft_model_state_dict(tuned, adapter_name=name, save_embedding_layers=False)
+    if missing := sorted({key.removeprefix(_PEFT) for key in wanted} - there):
+        raise ValueError(f"its file lacks {len(missing)} of {len(wanted)} tensors, {missing[0]!r} first")
 
 
 def _merged(tuned: Any, version_dir: Path) -> Any:
@@ -334,6 +347,7 @@ def attach_version(shared: Loaded, version_dir: Path) -> Loaded:
             what = "is a whole model" if (version_dir / "model").is_dir() else "needs a model of its own"
             raise LoadError(f"{str(version_dir)!r} {what}, and there is no memory for a second one.")
         shared.model.load_adapter(str(adapter), adapter_name=name, use_safetensors=True)
+        _check_whole(shared.model, name, adapter)
     except LoadError:
         raise
     # As in load_base: each of the many ways to fail becomes one sentence.

@@ -48,8 +48,8 @@ class GateSettings(Settings):
     max_liked_rise: float = Field(
         0.30,
         ge=0,
-        description="most that the loss of replies people liked or went on from, or chose, may rise, in nats a token, "
-        "where they did not surely gain more over disliked ones",
+        description="most that the loss of replies people liked or went on from, or chose, may rise, in nats a token; "
+        "of liked ones up to twice that where they surely gained more over disliked ones",
     )
     max_margin_fall: float = Field(
         0.10, ge=0, description="most that the margin of liked over disliked replies may fall, in nats a token"

@@ -106,12 +106,25 @@ def of_a_wrong_shape(weights: bytes) -> bytes:
     return safetensors.save(tensors | {name: torch.zeros(7, 9)}, {"format": "pt"})
 
 
-DAMAGES = {"empty": lambda _: b"", "broken": lambda _: b"broken", "cut": lambda w: w[:-100], "shape": of_a_wrong_shape}
+def without_a_tensor(weights: bytes) -> bytes:
+    """Return an adapter file that one tensor is missing from."""
+    tensors = safetensors.load(weights)
+    del tensors[sorted(tensors)[len(tensors) // 2]]
+    return safetensors.save(tensors, {"format": "pt"})
+
+
+DAMAGES = {
+    "empty": lambda _: b"",
+    "broken": lambda _: b"broken",
+    "cut": lambda w: w[:-100],
+    "shape": of_a_wrong_shape,
+    "lacking": without_a_tensor,
+}
 
 
 @pytest.fixture(params=["gone", *DAMAGES])
 def damaged(versions, tmp_path, request) -> Path:
-    """A version whose adapter file is gone, empty, no such file, cut short, or has a tensor of another shape."""
+    """A version whose adapter file is gone, empty, broken or cut, or has a tensor of another shape, or lacks one."""
     shutil.copytree(versions[1] / "adapter", tmp_path / "1" / "adapter")
     file = tmp_path / "1" / "adapter" / "adapter_model.safetensors"
     file.unlink() if request.param == "gone" else file.write_bytes(DAMAGES[request.param](file.read_bytes()))
