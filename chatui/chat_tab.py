@@ -79,7 +79,7 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
     with gr.HTML(
         value=None,
         html_template="@children",
-        js_on_load=script("chat.js"),
+        js_on_load=script("back.js", "chat.js"),
         server_functions=[plain(handlers.raw), plain(handlers.facts)],
         elem_id="rp-bridge",
         apply_default_css=False,

@@ -243,7 +243,10 @@ class Handlers:
 
     async def undelete(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A deletion was taken back: the conversation is shown again."""
-        await in_thread(self.ask(self.store.undelete), event._data["id"])
+        problem = await in_thread(problem_of, self.ask(self.store.undelete), event._data["id"])
+        if problem:
+            yield await in_thread(self.parts, self.tabs.get(request.session_hash or ""), True, problem)
+            return
         look = self.turn(request, event._data["id"])
         async for parts in self._tail(request, look):
             yield parts

@@ -31,12 +31,16 @@ function save(file, type = 'text/plain') {
 
 // A part that is drawn anew by itself, around who uses it. A press and its release must meet the same node, or the click
 // comes to nothing: between them nothing is drawn. A press that ends elsewhere is forgotten after 3 s.
-function steady(draw) {
+function steady(draw, root = element) {
   let late = false, ends = 0;
   const end = () => { ends = 0; if (late) draw(); late = false; };
   const endIn = (wait) => { clearTimeout(ends); ends = setTimeout(end, wait); };
-  element.addEventListener('pointerdown', (event) => { if (event.button === 0) endIn(3000); }, true);
-  for (const name of ['pointerup', 'pointercancel']) addEventListener(name, () => { if (ends) endIn(50); }, true); // the click comes first
+  root.addEventListener('pointerdown', (event) => { if (event.button === 0) endIn(3000); }, true);
+  for (const name of ['pointerup', 'pointercancel', 'click']) {
+    addEventListener(name, (event) => { // the click of a touch comes some time after it
+      if (ends) endIn(name === 'pointerup' ? (event.pointerType === 'touch' ? 400 : 50) : 0);
+    }, true);
+  }
   return () => { if (ends) late = true; else draw(); };
 }
 

@@ -526,8 +526,8 @@ function changed() {
   settle(value.msgs);
   decorate();
   window.rpOpening?.(value);
+  arrived(value, value.conv !== shown);
   if (value.conv !== shown) {
-    rpGo(addressed(value), 'replaceState'); // a new one has its address from the first message on
     shown = value.conv;
     leaveCard();
     follow.restart();
@@ -535,24 +535,8 @@ function changed() {
     if (matchMedia('(hover: hover)').matches) document.querySelector('#rp-ask textarea')?.focus({ preventScroll: true });
   }
   if (value.running && value.tail === false) trigger('attach', {});
-  if (value.problem) {
-    rpGo(addressed(value), 'replaceState'); // the one asked for may not be there any more
-    refused(value.problem);
-  }
+  if (value.problem) refused(value.problem);
 }
-
-// Back, and Forward. A temporary chat ends by it, so that is asked first.
-const addressed = (value) => value.temporary ? '' : value.conv ?? '';
-let sureUntil = 0;
-addEventListener('popstate', () => {
-  const id = new URL(location).searchParams.get('c') ?? '';
-  if (!props.value || id === addressed(props.value)) return;
-  if (props.value.temporary && props.value.msgs.length && Date.now() > sureUntil) {
-    sureUntil = Date.now() + 8000;
-    rpGo('');
-    rpTell(rpWord('temporary_back'));
-  } else document.dispatchEvent(new CustomEvent('rp-open', { detail: id }));
-});
 
 let queued = false;
 new MutationObserver(() => {

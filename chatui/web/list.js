@@ -37,6 +37,7 @@ function entry(item, active) {
   const more = make('button', 'rp-entry-more', '⋯');
   more.title = rpWord('more');
   more.setAttribute('aria-label', rpWord('more'));
+  more.dataset.id = 'more ' + item.id;
   node.append(more);
   node.dataset.id = item.id;
   node.tabIndex = 0;
@@ -85,7 +86,7 @@ function open(node) {
   rpCloseSide();
 }
 
-document.addEventListener('rp-open', (event) => trigger('open', { id: event.detail })); // by Back, see chat.js
+document.addEventListener('rp-open', (event) => trigger('open', { id: event.detail })); // by Back, see back.js
 
 list.addEventListener('click', (event) => {
   const node = event.target.closest('.rp-entry');

@@ -30,8 +30,9 @@ window.rpOpening = (value) => {
     panel.hidden = false;
   } else if (kept?.name === value.persona) kept = null;
   else if (value.problem && !panel.hidden && !panel.querySelector('form')) again(); // what was not deleted is back
-  if (!panel.hidden && JSON.stringify(value) !== before && !panel.querySelector('form')) draw();
+  if (!panel.hidden && JSON.stringify(value) !== before && !panel.querySelector('form')) redraw();
 };
+const redraw = steady(() => draw(), panel);
 
 // ---- who replies
 

@@ -4,7 +4,7 @@ const [above, below] = around();
 let told = null; // thumbs, times and the history, by versions_told
 let card = null; // what is known of the version looked at: {number, ...}; its lineage comes when it is unfolded
 let answers = null; // what two versions replied
-let trialShare = 0.2; // of new conversations, to a version that is tried
+const trialShares = {}; // of new conversations, by the version that would be tried
 const compared = { a: null, b: null, prompts: '' };
 const folds = new Set(['figures']);
 
@@ -91,11 +91,11 @@ function deeds(version) {
   if (!version.pruned && version.share === 0 && !trial) {
     const share = make('select', 'rp-share');
     for (const part of [0.05, 0.1, 0.2, 0.5]) share.append(new Option(percent(part), part));
-    share.value = trialShare;
-    share.onchange = () => { trialShare = Number(share.value); };
+    share.value = trialShares[version.number] ?? 0.2;
+    share.onchange = () => { trialShares[version.number] = share.value; };
     share.dataset.id = 'share';
     share.setAttribute('aria-label', rpWord('trial_share'));
-    deed('trial_begin', 'trial', () => act(server.begin_trial([version.number, trialShare])));
+    deed('trial_begin', 'trial', () => act(server.begin_trial([version.number, Number(share.value)])));
     line.append(share);
   }
   if (!version.pruned) deed(version.pinned ? 'unpin' : 'pin', 'pin', () => act(server.pin([version.number, !version.pinned])));

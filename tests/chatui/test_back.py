@@ -76,8 +76,51 @@ def test_a_temporary_chat_is_not_left_by_back_unless_asked_twice(page) -> None:
     page.keyboard.press("Enter")
     page.locator(f"{REPLY} .rp-b[data-act=copy]").wait_for()
     page.go_back()
-    page.locator(".rp-tell", has_text="Going back ends this temporary chat").wait_for()
+    page.locator(".rp-tell", has_text="Leaving ends this temporary chat").wait_for()
     shows(page, "Secret?")
     page.go_back()
     shows(page, "Before?")
     page.locator(".user-row", has_text="Secret?").wait_for(state="detached")
+
+
+def test_back_before_the_answer_came_is_not_lost(page) -> None:
+    first, second = begun(page, "One?"), begun(page, "Two?")
+    page.evaluate(f"document.querySelector(`{ENTRY.format(first)}`).click(); history.back()")
+    page.wait_for_function(f"new URL(location).searchParams.get('c') === '{second}'")
+    shows(page, "Two?")
+    page.go_forward()
+    shows(page, "One?")
+    assert conversation(page) == first
+
+
+def test_a_view_opened_before_the_first_reply_leads_back_to_it(page) -> None:
+    page.click("#rp-new")
+    page.locator(".user-row").wait_for(state="detached")
+    page.fill("#rp-ask textarea", "Soon?")
+    page.keyboard.press("Enter")
+    page.evaluate("rpView('learn')")
+    page.wait_for_function("new URL(location).searchParams.get('c')")
+    page.go_back()
+    shows(page, "Soon?")
+    conversation(page)
+
+
+def test_a_link_within_a_message_is_a_step_and_no_trap(page) -> None:
+    before, after = begun(page, "Before the link?"), begun(page, "With a link?")
+    page.evaluate("location.hash = 'part'")
+    page.go_back()
+    shows(page, "With a link?")
+    page.go_back()
+    shows(page, "Before the link?")
+    assert (conversation(page), before != after) == (before, True)
+
+
+def test_back_to_a_temporary_chat_opens_no_other_kind(page) -> None:
+    kept = begun(page, "Kept?")
+    page.click("#rp-temporary")
+    page.locator("body[data-temporary=yes]").wait_for()
+    page.locator(ENTRY.format(kept)).click()
+    shows(page, "Kept?")
+    page.go_back()
+    page.locator("body[data-temporary=yes]").wait_for()
+    page.locator(".user-row").wait_for(state="detached")
