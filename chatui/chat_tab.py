@@ -129,13 +129,8 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     said, compare = gr.Textbox(visible=False), gr.Checkbox(visible=False)
     demo.load(handlers.load, None, tab.parts, **_STREAM)
     tab.conversations.open(handlers.open, None, tab.parts, **_STREAM)
-    tab.new.click(
-        handlers.new,
-        None,
-        tab.parts,
-        js="() => { document.body.dataset.view = 'chat'; rpGo(''); rpCloseSide(); }",
-        **_STREAM,
-    )
+    turned = "() => { document.body.dataset.view = 'chat'; rpOpen(''); rpCloseSide(); }"
+    tab.new.click(None, None, None, js=turned, api_visibility="private")
     # The composer is emptied in the browser at once; its text travels in a component of its own.
     taken = "(text) => { const said = rpWithFiles(text); if (said) rpFollow(); return [said, rpComparing(), '']; }"
     tab.composer.submit(None, [tab.composer], [said, compare, tab.composer], js=taken, **QUIET).then(

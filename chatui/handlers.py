@@ -71,27 +71,20 @@ class Handlers:
         )
 
     async def open(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
-        """A past conversation was chosen; without a name, what Back goes to where a new one was begun."""
-        chosen = event._data["id"] or None
+        """A conversation was turned to: a past one, one that is opened with its first message, or a temporary chat."""
+        session, data = request.session_hash or "", event._data
+        chosen, place, wish = data["id"] or None, place_of(data), self.tabs.wish(session)
         problem = await in_thread(problem_of, self.ask(self.store.opening), chosen) if chosen else ""
-        if problem:
-            yield await in_thread(self.parts, self.tabs.get(request.session_hash or ""), True, problem)
+        if self.tabs.wished(session) != wish:  # something else is asked for by now
+            yield SKIP, SKIP, SKIP, SKIP
             return
-        look = self.turn(request, chosen)
-        async for parts in self._tail(request, look):
+        if problem:
+            yield await in_thread(self._left, request, problem, place)
+            return
+        if data.get("temporary"):
+            chosen = self.temporary.open(self.tabs.get(session).opening)
+        async for parts in self._tail(request, self.turn(request, chosen, place=place)):
             yield parts
-
-    async def new(self, request: gr.Request) -> AsyncIterator[Parts]:
-        """A new conversation was asked for; it is opened with its first message."""
-        look = self.turn(request, None)
-        async for parts in self._tail(request, look):
-            yield parts
-
-    def open_temporary(self, request: gr.Request) -> Parts:
-        """A temporary chat was asked for, or its end."""
-        look = self.tabs.get(request.session_hash or "")
-        chat = None if is_temporary(look.conversation_id) else self.temporary.open(look.opening)
-        return self.parts(self.turn(request, chat))
 
     def arrive(self, request: gr.Request) -> str:
         """A tab opened: give it the name by which it will say that it is gone."""
@@ -103,11 +96,17 @@ class Handlers:
         self.temporary.forget(self.tabs.get(session).conversation_id)
         self.tabs.again(session)
 
-    def turn(self, request: gr.Request, conversation: str | None, opening: Opening | None = None) -> Look:
+    def turn(
+        self,
+        request: gr.Request,
+        conversation: str | None,
+        opening: Opening | None = None,
+        place: int | None = None,
+    ) -> Look:
         """Turn a tab to another conversation; a temporary chat that it leaves is forgotten."""
         session = request.session_hash or ""
         self.temporary.forget(self.tabs.get(session).conversation_id)
-        return self.tabs.open(session, conversation, opening)
+        return self.tabs.open(session, conversation, opening, place)
 
     async def send(self, text: str, compare: bool, request: gr.Request) -> AsyncIterator[Parts]:
         """Something was said, to be replied to once or (`compare`) twice. What cannot be taken goes back."""
@@ -131,7 +130,11 @@ class Handlers:
             gr.Warning(sentence(error), title="")
             yield SKIP, SKIP, gr.update(value=text), SKIP
             return
-        same = self.tabs.get(session).conversation_id == conversation
+        now = self.tabs.get(session)
+        if now.place != look.place:  # the reader has turned to something else meanwhile
+            yield SKIP, SKIP, SKIP, await in_thread(self.views.list, now)
+            return
+        same = now.conversation_id == conversation
         look = self.tabs.narrow(session) if same else self.tabs.open(session, conversation)
         async for parts in self._tail(request, look):
             yield parts
@@ -245,9 +248,9 @@ class Handlers:
         """A deletion was taken back: the conversation is shown again."""
         problem = await in_thread(problem_of, self.ask(self.store.undelete), event._data["id"])
         if problem:
-            yield await in_thread(self.parts, self.tabs.get(request.session_hash or ""), True, problem)
+            yield await in_thread(self._left, request, problem, place_of(event._data))
             return
-        look = self.turn(request, event._data["id"])
+        look = self.turn(request, event._data["id"], place=place_of(event._data))
         async for parts in self._tail(request, look):
             yield parts
 
@@ -303,7 +306,12 @@ class Handlers:
             rows, beside = self.views.chat(look, tail)
         except NotFound:
             rows, beside = self.views.chat(Look(), tail)
-        return rows, {**beside, **refusal(problem)}
+        return rows, {**beside, "place": look.place, **refusal(problem)}
+
+    def _left(self, request: gr.Request, problem: str, place: int | None) -> Parts:
+        """Draw what the tab shows, as what was turned to at `place` cannot be shown."""
+        rows, beside, *rest = self.parts(self.tabs.get(request.session_hash or ""), True, problem)
+        return rows, {**beside, "refused_place": place}, *rest
 
     def _live(self, look: Look) -> Sequence[Writing]:
         chat = self.temporary.get(look.conversation_id)
@@ -380,6 +388,12 @@ async def until_ready(engine: Engine) -> None:
     until = time.monotonic() + LOADING_S
     while engine.state().phase == "loading" and time.monotonic() < until:
         await asyncio.sleep(0.1)
+
+
+def place_of(data: Any) -> int | None:
+    """Return the place in the browser's history that an event tells of."""
+    place = data.get("place")
+    return place if isinstance(place, int) else None
 
 
 def problem_of(verb: Callable[..., Any], *args: Any) -> str:

@@ -56,7 +56,7 @@ def build_page(handlers: Handlers, api: Api) -> gr.Blocks:
         persona_panel.wire(panel, tab, personas)
         review_tab.wire(review, ReviewHandlers(handlers.store))
         learning_tab.wire(learning, handlers.learning)
-        temporary.click(handlers.open_temporary, None, tab.parts, js="() => rpGo('')", **chat_tab.AT_ONCE)
+        temporary.click(None, None, None, js="() => rpOpen('', !rpTemporary())", api_visibility="private")
         leaving.leave(handlers.leave, None, None, **{**chat_tab.AT_ONCE, "api_name": "leave_tab"})
         demo.load(None, None, None, js="() => rpTitles()", api_visibility="private")
         demo.load(handlers.arrive, None, leaving, queue=False, **chat_tab.QUIET)

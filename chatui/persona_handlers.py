@@ -6,7 +6,7 @@ from typing import Any
 import gradio as gr
 
 from chatui.asked import sentence, told
-from chatui.handlers import SKIP, Handlers, Parts, problem_of
+from chatui.handlers import SKIP, Handlers, Parts, place_of, problem_of
 from chatui.personas import known_personas, opening_with
 from chatui.temporary import is_temporary
 from chatui.words import language_of
@@ -31,7 +31,7 @@ class PersonaHandlers:
 
     def choose(self, request: gr.Request, event: gr.EventData) -> Parts:
         """A persona was chosen: it opens a new conversation, for what was said under another one stays as it is."""
-        return self._open(request, event._data["id"], language_of(request.headers))
+        return self._open(request, event._data, event._data["id"], language_of(request.headers))
 
     def set_sampling(self, request: gr.Request, event: gr.EventData) -> Any:
         """A setting was moved, or all were reset: it holds for the replies that come in this conversation."""
@@ -43,8 +43,8 @@ class PersonaHandlers:
         try:
             made = self.ask(self.store.keep_persona)(data["name"], data["prompt"], data.get("sampling"))
         except gr.Error as error:
-            return self._refused(request, error)
-        return self._open(request, made)
+            return self._refused(request, data, error)
+        return self._open(request, data, made)
 
     def drop(self, request: gr.Request, event: gr.EventData) -> Any:
         """An own persona was taken out of the list; a chat in which nothing was said yet goes back to none."""
@@ -67,18 +67,19 @@ class PersonaHandlers:
         else:
             self.ask(self.store.set_sampling)(look.conversation_id, sampling)
 
-    def _open(self, request: gr.Request, persona_id: str, language: str = "en") -> Parts:
+    def _open(self, request: gr.Request, data: Any, persona_id: str, language: str = "en") -> Parts:
         try:
             opening = self.ask(opening_with)(self.store, persona_id, language)
         except gr.Error as error:
-            return self._refused(request, error)
-        return self._new(request, opening)
+            return self._refused(request, data, error)
+        return self._new(request, opening, place_of(data))
 
-    def _refused(self, request: gr.Request, error: gr.Error) -> Parts:
-        return SKIP, self.chat.beside(request, sentence(error)), SKIP, SKIP
+    def _refused(self, request: gr.Request, data: Any, error: gr.Error) -> Parts:
+        beside = self.chat.beside(request, sentence(error))
+        return SKIP, {**beside, "refused_place": place_of(data)}, SKIP, SKIP
 
-    def _new(self, request: gr.Request, opening: Opening) -> Parts:
+    def _new(self, request: gr.Request, opening: Opening, place: int | None) -> Parts:
         """Open a new conversation, a temporary one in the place of a temporary one."""
         look = self.tabs.get(request.session_hash or "")
         chat = self.chat.temporary.open(opening) if is_temporary(look.conversation_id) else None
-        return self.chat.parts(self.chat.turn(request, chat, opening))
+        return self.chat.parts(self.chat.turn(request, chat, opening, place))

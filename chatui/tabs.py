@@ -22,6 +22,7 @@ class Look:
 
     conversation_id: str | None = None
     window: int = WINDOW
+    place: int | None = None  # in the browser's history, as the page numbers them
     opening: Opening = field(default_factory=Opening)  # what a new conversation will be opened with
     query: str = ""  # what the list of conversations is searched for
     listed: int = LISTED  # how many conversations the list shows
@@ -36,6 +37,7 @@ class Tabs:
         self._marks: dict[str, str] = {}
         self._followed: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
+        self._wishes: Counter[str] = Counter()
 
     def get(self, session: str) -> Look:
         """Return what a tab looks at."""
@@ -49,11 +51,14 @@ class Tabs:
         """Open a tab's first view, unless something was opened in it by now."""
         return self._looks.get(session) or self.open(session, conversation_id)
 
-    def open(self, session: str, conversation_id: str | None, opening: Opening | None = None) -> Look:
-        """Turn a tab to another conversation, or to a new one that will be opened with `opening`."""
+    def open(
+        self, session: str, conversation_id: str | None, opening: Opening | None = None, place: int | None = None
+    ) -> Look:
+        """Turn a tab to another conversation, or to a new one that will be opened with `opening`; None: where it is."""
         look, start = self.get(session), opening or Opening()
-        fresh = replace(look, conversation_id=conversation_id, window=WINDOW, opening=start, epoch=look.epoch + 1)
-        return self._set(session, fresh)
+        at = look.place if place is None else place
+        fresh = replace(look, conversation_id=conversation_id, window=WINDOW, opening=start, place=at)
+        return self._set(session, replace(fresh, epoch=look.epoch + 1))
 
     def prepare(self, session: str, sampling: dict[str, Any]) -> Look:
         """Change the sampling settings that the tab's new conversation will be opened with."""
@@ -104,6 +109,15 @@ class Tabs:
         self._marks[session] = mark
         return news
 
+    def wish(self, session: str) -> int:
+        """Remember that another conversation was asked for in this tab; return the wish's number."""
+        self._wishes[session] += 1
+        return self._wishes[session]
+
+    def wished(self, session: str) -> int:
+        """Return the newest wish's number."""
+        return self._wishes[session]
+
     def did(self, session: str) -> None:
         """Remember that something was done to the conversation this tab shows."""
         self._done[session] += 1
@@ -119,4 +133,5 @@ class Tabs:
             forgotten = self._looks.popitem(last=False)[0]
             self._marks.pop(forgotten, None)
             self._done.pop(forgotten, None)
+            self._wishes.pop(forgotten, None)
         return look

@@ -1,72 +1,65 @@
 // Back and Forward go through what was looked at. The state of each entry of the history says which view it shows, its number
-// `n`, and its `place`: entries of one place show one conversation, which their address names as soon as it has a name. What
-// the reader turns to gets an entry at once, by `rpGo`; what the server tells later changes that entry's address.
+// `n`, whether its chat is a temporary one, and its `place`: entries of one place show one conversation, which their address
+// names as soon as it has a name. What the reader turns to gets an entry at once; the server is told its place, and says of
+// all that it sends which place it is for (null: nothing was turned to since the page was loaded).
 let here = { n: 0, place: 0, ...history.state, view: document.body.dataset.view };
-let asked = null; // what was turned to and has not come yet: {id, from}, the number of the entry to go back to if it is refused
-let returning = false; // on the way back to an entry that was left in vain
-let sureUntil = 0;
+let returning = false; // on the way back to a temporary chat that was not to end
+let sureUntil = 0, at = location.href;
 history.replaceState(here, '');
 
 const named = () => new URL(location).searchParams.get('c') ?? '';
-const nameOf = (value) => value.temporary ? '' : value.conv ?? '';
+const placeOf = (value) => value.place ?? here.place;
 
 function note(way, change, id = named()) {
   const address = new URL(location);
   if (id) address.searchParams.set('c', id); else address.searchParams.delete('c');
   here = { ...here, ...change };
   history[way](here, '', address);
+  at = location.href;
 }
 
-window.rpGo = (id) => {
-  if (id === named()) return;
-  asked = { id, from: here.n };
-  note('pushState', { n: here.n + 1, place: here.n + 1, view: document.body.dataset.view, temporary: false }, id);
+// Gives what is turned to its entry, if it is elsewhere; returns its place.
+window.rpGo = (id, temporary = false) => {
+  if (id !== named() || temporary !== Boolean(here.temporary)) {
+    note('pushState', { n: here.n + 1, place: here.n + 1, view: document.body.dataset.view, temporary }, id);
+  }
+  return here.place;
 };
+const open = (id, temporary, place) => document.dispatchEvent(new CustomEvent('rp-open', { detail: { id, temporary, place } }));
+window.rpOpen = (id, temporary = false) => open(id, temporary, rpGo(id, temporary));
 
 new MutationObserver(() => {
   const view = document.body.dataset.view;
   if (view !== here.view) note('pushState', { n: here.n + 1, view });
 }).observe(document.body, { attributeFilter: ['data-view'] });
 
-// A conversation came (`news`: another one than is shown), or a sentence that says why it did not.
-function arrived(value, news) {
-  const id = nameOf(value), temporary = Boolean(value.temporary);
-  if (returning) return;
-  if (asked && id !== asked.id) {
-    if (value.problem) return goTo(asked.from);
-    if (asked.id || !news) return; // one that was asked for before; a new one gets its name with its first message
-  }
-  asked = null;
-  if (id !== named() || temporary !== Boolean(here.temporary)) note('replaceState', { temporary }, id);
-}
-
-function goTo(n) {
-  asked = null;
-  if (n === here.n) return;
-  returning = true;
-  history.go(n - here.n);
+// What came is this entry's conversation, or the one that is shown because this entry's could not be.
+function arrived(value) {
+  const id = value.temporary ? '' : value.conv ?? '', temporary = Boolean(value.temporary), mine = placeOf(value) === here.place;
+  if (returning || !(mine || value.refused_place === here.place)) return;
+  if (!mine || id !== named() || temporary !== Boolean(here.temporary)) note('replaceState', { place: placeOf(value), temporary }, id);
 }
 
 addEventListener('popstate', ({ state }) => {
-  if (state?.place === undefined) return note('replaceState', { n: here.n + 1 }); // a link to somewhere in a message
-  const from = here.n, elsewhere = state.place !== here.place;
+  if (state?.place === undefined) return note('replaceState', { n: here.n + (location.href !== at) }); // a link within a message
+  const elsewhere = state.place !== here.place;
+  if (elsewhere && !returning && endsChat()) {
+    returning = true;
+    setTimeout(() => { returning = false; }, 1000);
+    return history.go(here.n - state.n);
+  }
   here = state;
-  if (elsewhere && !returning && endsChat()) return goTo(from);
+  at = location.href;
   document.body.dataset.view = state.view;
   if (returning) returning = false;
-  else if (elsewhere) turn(from);
-  else if (props.value && !asked) note('replaceState', {}, nameOf(props.value)); // it has got its name since
+  else if (elsewhere) open(named(), Boolean(state.temporary), state.place);
+  else if (props.value) arrived(props.value); // it may have got its name since
 });
-
-function turn(from) {
-  asked = { id: named(), from };
-  if (!here.temporary) document.dispatchEvent(new CustomEvent('rp-open', { detail: named() }));
-  else if (!props.value?.temporary) document.querySelector('#rp-temporary').click(); // a new one: what was said is gone
-}
 
 // A temporary chat ends when it is left, so that is asked first.
 function endsChat() {
-  if (!props.value?.temporary || !props.value.msgs.length || Date.now() < sureUntil) return false;
+  const value = props.value;
+  if (!value?.temporary || !value.msgs.length || placeOf(value) !== here.place || Date.now() < sureUntil) return false;
   sureUntil = Date.now() + 8000;
   rpTell(rpWord('temporary_leave'));
   return true;

@@ -526,7 +526,7 @@ function changed() {
   settle(value.msgs);
   decorate();
   window.rpOpening?.(value);
-  arrived(value, value.conv !== shown);
+  arrived(value);
   if (value.conv !== shown) {
     shown = value.conv;
     leaveCard();

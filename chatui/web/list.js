@@ -81,12 +81,11 @@ function open(node) {
   list.querySelectorAll('.on').forEach((other) => other.classList.remove('on'));
   node.classList.add('on'); // at once, before the server answers
   document.body.dataset.view = 'chat';
-  rpGo(node.dataset.id);
-  trigger('open', { id: node.dataset.id });
+  rpOpen(node.dataset.id);
   rpCloseSide();
 }
 
-document.addEventListener('rp-open', (event) => trigger('open', { id: event.detail })); // by Back, see back.js
+document.addEventListener('rp-open', (event) => trigger('open', event.detail)); // see back.js
 
 list.addEventListener('click', (event) => {
   const node = event.target.closest('.rp-entry');
@@ -174,7 +173,7 @@ function remove(node) {
   node.remove();
   trigger('remove', { id });
   const back = make('button', '', rpWord('undo'));
-  back.onclick = () => { undo.hidden = true; rpGo(id); trigger('bring_back', { id }); };
+  back.onclick = () => { undo.hidden = true; trigger('bring_back', { id, place: rpGo(id) }); };
   const said = make('div', 'rp-undo-said'), [before, after] = rpWord('removed', { title: '\n' }).split('\n');
   said.append(make('div', '', before + title), make('div', '', after)); // a long title is cut, what was done to it is not
   undo.replaceChildren(said, back);

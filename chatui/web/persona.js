@@ -32,7 +32,7 @@ window.rpOpening = (value) => {
   else if (value.problem && !panel.hidden && !panel.querySelector('form')) again(); // what was not deleted is back
   if (!panel.hidden && JSON.stringify(value) !== before && !panel.querySelector('form')) redraw();
 };
-const redraw = steady(() => draw(), panel);
+const redraw = steady(() => { if (!panel.querySelector('form')) draw(); }, panel);
 
 // ---- who replies
 
@@ -41,7 +41,7 @@ function card(persona) {
   const now = opening.persona_id === persona.id;
   pick.setAttribute('aria-pressed', now);
   pick.append(make('b', '', persona.name), make('span', '', persona.about));
-  pick.onclick = () => { close(); rpGo(''); trigger('choose', { id: persona.id }); };
+  pick.onclick = () => { close(); trigger('choose', { id: persona.id, place: rpGo('', rpTemporary()) }); };
   row.append(pick);
   if (persona.own) {
     const drop = make('button', 'rp-drop', '×');
@@ -73,8 +73,7 @@ function form() {
   box.onsubmit = (event) => {
     event.preventDefault();
     kept = { form: box, name: name.value.trim().replace(/\s+/g, ' ') };
-    rpGo('');
-    trigger('keep', { name: name.value, prompt: prompt.value, sampling: opening.sampling });
+    trigger('keep', { name: name.value, prompt: prompt.value, sampling: opening.sampling, place: rpGo('', rpTemporary()) });
     close();
   };
   panel.replaceChildren(box);

@@ -16,6 +16,10 @@ from feedback.store import Store
 from tests.chatui.scripted import ScriptedEngine
 
 
+def turned_to(conversation: str, place: int, temporary: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(_data={"id": conversation, "place": place, "temporary": temporary})
+
+
 def handlers_of(store: Store) -> Handlers:
     store.add_base("tiny")
     engine, sampling = ScriptedEngine(["Yes."]), Sampling()
@@ -134,7 +138,7 @@ def test_a_tab_whose_conversation_was_deleted_elsewhere_begins_another_with_the_
 
 def test_a_temporary_chat_that_is_gone_is_followed_by_a_temporary_one(store: Store) -> None:
     handlers = handlers_of(store)
-    handlers.open_temporary(tab())
+    asyncio.run(last(handlers.open(tab(), turned_to("", 1, temporary=True))))
     handlers.temporary.close()
     drawn = handlers.tick(tab())[1]
     assert drawn["temporary"] and drawn["msgs"] == []
@@ -143,12 +147,56 @@ def test_a_temporary_chat_that_is_gone_is_followed_by_a_temporary_one(store: Sto
     assert store.conversations() == []
 
 
+def test_a_message_that_was_sent_does_not_pull_back_a_tab_that_has_turned_elsewhere(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = handlers_of(store)
+    other = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    asyncio.run(last(handlers.open(tab(), turned_to("", 1))))
+    at_once = handlers.replies.send
+
+    def send(*args: object) -> object:
+        handlers.tabs.open("tab", other, place=2)
+        return at_once(*args)
+
+    monkeypatch.setattr(handlers.replies, "send", send)
+
+    async def visit() -> list[tuple]:
+        return [parts async for parts in handlers.send("and then?", False, tab())]
+
+    ((*chat, listed),) = asyncio.run(visit())
+    assert chat == [SKIP, SKIP, SKIP]
+    assert [one["title"] for one in listed["items"]] == ["and then?", "hello"]
+    assert handlers.tabs.get("tab").conversation_id == other
+
+
+def test_of_two_conversations_turned_to_the_later_is_shown_however_long_the_first_takes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = handlers_of(store)
+    slow = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    at_once = store.opening
+
+    def opening(conversation: str) -> object:
+        monkeypatch.setattr(store, "opening", at_once)
+        asyncio.run(last(handlers.open(tab(), turned_to("", 2))))
+        return at_once(conversation)
+
+    monkeypatch.setattr(store, "opening", opening)
+
+    async def visit() -> list[tuple]:
+        return [parts async for parts in handlers.open(tab(), turned_to(slow, 1))]
+
+    assert asyncio.run(visit()) == [(SKIP, SKIP, SKIP, SKIP)]
+    assert (handlers.tabs.get("tab").conversation_id, handlers.tabs.get("tab").place) == (None, 2)
+
+
 def test_a_deletion_taken_back_in_a_temporary_chat_ends_that_chat(store: Store) -> None:
     handlers = handlers_of(store)
 
     async def visit() -> tuple[dict, dict]:
         kept = (await last(handlers.send("hello", False, tab())))["conv"]
-        handlers.open_temporary(tab())
+        await last(handlers.open(tab(), turned_to("", 1, temporary=True)))
         secret = await last(handlers.send("A secret", False, tab()))
         asked = SimpleNamespace(_data={"id": kept})
         still = await last(handlers.delete(tab(), asked))

@@ -124,3 +124,15 @@ def test_back_to_a_temporary_chat_opens_no_other_kind(page) -> None:
     page.go_back()
     page.locator("body[data-temporary=yes]").wait_for()
     page.locator(".user-row").wait_for(state="detached")
+
+
+def test_back_goes_past_a_conversation_that_is_gone(page, running: Running) -> None:
+    first, gone = begun(page, "Earliest?"), begun(page, "Gone again?")
+    begun(page, "Latest?")
+    running.app.store.delete(gone)
+    page.go_back()
+    page.locator(".rp-tell").wait_for()
+    page.wait_for_function(f"new URL(location).searchParams.get('c') !== '{gone}'")
+    page.go_back()
+    shows(page, "Earliest?")
+    assert conversation(page) == first
