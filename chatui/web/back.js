@@ -52,8 +52,10 @@ addEventListener('popstate', ({ state }) => {
   at = location.href;
   document.body.dataset.view = state.view;
   if (returning) returning = false;
-  else if (elsewhere) open(named(), Boolean(state.temporary), state.place);
-  else if (props.value) arrived(props.value); // it may have got its name since
+  else if (elsewhere) {
+    if (Date.now() < sureUntil) document.querySelector('.rp-tell')?.remove(); // that was answered
+    open(named(), Boolean(state.temporary), state.place);
+  } else if (props.value) arrived(props.value); // it may have got its name since
 });
 
 // A temporary chat ends when it is left, so that is asked first.

@@ -81,6 +81,7 @@ def test_a_temporary_chat_is_not_left_by_back_unless_asked_twice(page) -> None:
     page.go_back()
     shows(page, "Before?")
     page.locator(".user-row", has_text="Secret?").wait_for(state="detached")
+    assert page.locator(".rp-tell").count() == 0
 
 
 def test_back_before_the_answer_came_is_not_lost(page) -> None:
