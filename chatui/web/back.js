@@ -54,6 +54,7 @@ addEventListener('popstate', ({ state }) => {
   if (returning) returning = false;
   else if (elsewhere) {
     if (Date.now() < sureUntil) document.querySelector('.rp-tell')?.remove(); // that was answered
+    sureUntil = 0;
     open(named(), Boolean(state.temporary), state.place);
   } else if (props.value) arrived(props.value); // it may have got its name since
 });
