@@ -131,7 +131,8 @@ class Handlers:
             yield SKIP, SKIP, gr.update(value=text), SKIP
             return
         now = self.tabs.get(session)
-        if now.place != look.place:  # the reader has turned to something else meanwhile
+        # The reader may have turned to another one meanwhile; a new one may have been asked for just before this.
+        if now.conversation_id not in (None, look.conversation_id, conversation):
             yield SKIP, SKIP, SKIP, await in_thread(self.views.list, now)
             return
         same = now.conversation_id == conversation

@@ -170,6 +170,22 @@ def test_a_message_that_was_sent_does_not_pull_back_a_tab_that_has_turned_elsewh
     assert handlers.tabs.get("tab").conversation_id == other
 
 
+def test_a_new_conversation_asked_for_just_before_a_message_shows_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers = handlers_of(store)
+    at_once = handlers.replies.send
+
+    def send(*args: object) -> object:
+        handlers.tabs.open("tab", None, place=0)  # its event is dealt with while the message is taken
+        return at_once(*args)
+
+    monkeypatch.setattr(handlers.replies, "send", send)
+    shown = asyncio.run(last(handlers.send("hello", False, tab())))
+    assert [m["role"] for m in shown["msgs"]] == ["user", "assistant"]
+    assert handlers.tabs.get("tab").conversation_id == shown["conv"]
+
+
 def test_of_two_conversations_turned_to_the_later_is_shown_however_long_the_first_takes(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
