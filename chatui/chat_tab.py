@@ -78,6 +78,7 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
     say = words()
     with gr.HTML(
         value=None,
+        given_back=None,  # a message that was refused; a property of its own, as it needs nothing of the record
         html_template="@children",
         js_on_load=script("back.js", "chat.js"),
         server_functions=[plain(handlers.raw), plain(handlers.facts)],

@@ -127,8 +127,7 @@ class Handlers:
                 verb: Callable[..., Any] = self.replies.compare if compare else self.replies.send
                 await in_thread(self.ask(verb), conversation, text)
         except gr.Error as error:
-            gr.Warning(sentence(error), title="")
-            yield SKIP, SKIP, gr.update(value=text), SKIP
+            yield SKIP, gr.update(given_back={**refusal(sentence(error)), "text": text}), SKIP, SKIP
             return
         now = self.tabs.get(session)
         # The reader may have turned to another one meanwhile; a new one may have been asked for just before this.
@@ -190,11 +189,17 @@ class Handlers:
         """A thumb, its reasons or its comment changed; drawn as kept only once it is."""
         data = event._data
         said = data.get("reasons"), data.get("comment")
-        return self._beside_after(request, self.store.rate, data["id"], data["value"], *said)
+
+        def rate() -> None:
+            with self.tabs.rating(request.session_hash or "", data["id"], data.get("number", 0)) as newest:
+                if newest:
+                    self.ask(self.store.rate)(data["id"], data["value"], *said)
+
+        return self._beside_after(request, rate)
 
     def correct(self, request: gr.Request, event: gr.EventData) -> Any:
         """A correction was written."""
-        return self._beside_after(request, self.store.correct, event._data["id"], event._data["text"])
+        return self._beside_after(request, self.ask(self.store.correct), event._data["id"], event._data["text"])
 
     async def show_correction(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A correction is to stand in its reply's place, or no longer."""
@@ -338,7 +343,7 @@ class Handlers:
 
         The page shows no error of an event that is not queued, and must give back what somebody typed.
         """
-        problem = problem_of(self.ask(verb), *args)
+        problem = problem_of(verb, *args)
         self.tabs.did(request.session_hash or "")
         return self.beside(request, problem)
 

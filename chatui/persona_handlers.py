@@ -35,7 +35,10 @@ class PersonaHandlers:
 
     def set_sampling(self, request: gr.Request, event: gr.EventData) -> Any:
         """A setting was moved, or all were reset: it holds for the replies that come in this conversation."""
-        return self.chat.beside(request, problem_of(self._set, request.session_hash or "", event._data["sampling"]))
+        session = request.session_hash or ""
+        problem = problem_of(self._set, session, event._data["sampling"])
+        self.tabs.did(session)
+        return self.chat.beside(request, problem)
 
     def keep(self, request: gr.Request, event: gr.EventData) -> Parts:
         """A persona was made; a new conversation is opened with it."""
@@ -55,6 +58,7 @@ class PersonaHandlers:
             chat.opening = Opening()
         elif not problem and look.conversation_id is None and look.opening.persona == dropped:
             self.chat.turn(request, None)
+        self.tabs.did(request.session_hash or "")
         return self.chat.beside(request, problem)
 
     def _set(self, session: str, sampling: dict[str, Any]) -> None:

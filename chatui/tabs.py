@@ -1,5 +1,6 @@
 """What each open browser tab is looking at, kept on the server: a page holds ids, nothing else."""
 
+import threading
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -38,6 +39,8 @@ class Tabs:
         self._followed: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
         self._wishes: Counter[str] = Counter()
+        self._rated: dict[str, dict[str, int]] = {}  # by tab and message: the newest thumb that was kept
+        self._rating: dict[str, threading.Lock] = {}
 
     def get(self, session: str) -> Look:
         """Return what a tab looks at."""
@@ -118,6 +121,19 @@ class Tabs:
         """Return the newest wish's number."""
         return self._wishes[session]
 
+    @contextmanager
+    def rating(self, session: str, message: str, number: int) -> Iterator[bool]:
+        """Keep one thumb of a tab after the other; False: a newer one of the same message is kept already.
+
+        The page numbers them: each travels by itself, and the threads that keep them are not in that order.
+        """
+        with self._rating.setdefault(session, threading.Lock()):
+            kept = self._rated.setdefault(session, {})
+            newest = number >= kept.get(message, 0)
+            yield newest
+            if newest:
+                kept[message] = number
+
     def did(self, session: str) -> None:
         """Remember that something was done to the conversation this tab shows."""
         self._done[session] += 1
@@ -134,4 +150,6 @@ class Tabs:
             self._marks.pop(forgotten, None)
             self._done.pop(forgotten, None)
             self._wishes.pop(forgotten, None)
+            self._rated.pop(forgotten, None)
+            self._rating.pop(forgotten, None)
         return look

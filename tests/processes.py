@@ -24,7 +24,7 @@ def free_port() -> int:
 class AppProcess:
     """`python app.py` with arguments; `url` answers once the constructor has returned."""
 
-    def __init__(self, *arguments: str, wait_s: float = 60):
+    def __init__(self, *arguments: str, wait_s: float = 180):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         environment = {k: v for k, v in os.environ.items() if not k.startswith("RAPPORT_")}

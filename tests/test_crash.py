@@ -21,7 +21,7 @@ def test_a_killed_app_leaves_the_message_and_an_interrupted_reply(tmp_path: Path
     # The template has no end-of-turn to speak of in random weights, so a reply goes on until it is stopped.
     client.submit(first, "the one that ends", api_name="/send")
     store = Store.open(data.database)
-    wait_for(lambda: len(store.history(first)) == 2 and store.history(first)[1].content != "", 30)
+    wait_for(lambda: len(store.history(first)) == 2 and store.history(first)[1].content != "")
     client.predict(first, api_name="/stop")
     wait_for(lambda: store.history(first)[1].status == "stopped")
     reply = store.history(first)[1].id
@@ -30,7 +30,7 @@ def test_a_killed_app_leaves_the_message_and_an_interrupted_reply(tmp_path: Path
 
     second = client.predict(api_name="/new_conversation")["conversation_id"]
     client.submit(second, "the one that is cut off", api_name="/send")
-    wait_for(lambda: len(store.history(second)) == 2 and store.history(second)[1].content != "", 30)
+    wait_for(lambda: len(store.history(second)) == 2 and store.history(second)[1].content != "")
     app.kill()
 
     assert store.history(second)[1].status == "running"

@@ -140,8 +140,12 @@ function placeMore(count) {
   if (Math.abs(moved) > 1) { wrap().scrollTop += moved; anchor = null; }
 }
 
-// HTML in a message may not go by the page's names: scripts and styles would take it for the page's own.
-function unname(row) {
+// HTML in a message may not go by the page's names: scripts and styles would take it for the page's own. Taken away in the
+// task that drew it, so that nothing meets them.
+function unname() {
+  for (const row of ownRows()) unnameIn(row);
+}
+function unnameIn(row) {
   const without = Element.prototype.removeAttribute; // a form answers with its inputs to the names of its own methods
   for (const node of row.querySelectorAll('.message-content [id^=rp-]')) without.call(node, 'id');
   for (const node of row.querySelectorAll('.message-content [class*=rp-]')) without.call(node, 'class');
@@ -149,7 +153,6 @@ function unname(row) {
 
 function decorate() {
   follow.hook();
-  ownRows().forEach(unname);
   dress();
 }
 
@@ -301,12 +304,16 @@ function openCard(bar, m, value) {
   if (!isTyping()) (chips.firstChild ?? comment).focus({ preventScroll: true }); // not away from who writes elsewhere
 }
 
+// Each travels by itself, and may come later than the next: the newest of a message counts.
+let rated = 0;
+const rate = (given) => trigger('rate', { ...given, number: ++rated });
+
 function sendCard() {
   const reasons = [...card.querySelectorAll('[aria-pressed=true]')].map((chip) => chip.dataset.reason);
   const given = { id: cardFor.id, value: cardFor.value, reasons, comment: card.querySelector('textarea').value };
   const kept = (m) => m?.rating === given.value && m.comment === given.comment && String(m.reasons) === String(reasons);
   asking = { id: given.id, open: (bar, m) => openCard(bar, { ...m, ...given }, given.value), kept };
-  trigger('rate', given);
+  rate(given);
 }
 
 card.addEventListener('click', (event) => {
@@ -450,7 +457,7 @@ async function act(name, bar) {
     if (id) trigger('show', { id }); else if (name === 'next' && m.role === 'assistant') write('regenerate', { id: m.id });
   } else {
     const wanted = name === 'up' ? 1 : -1, value = m.rating === wanted ? 0 : wanted;
-    trigger('rate', { id: m.id, value });
+    rate({ id: m.id, value });
     if (value) openCard(bar, { ...m, reasons: [], comment: '' }, value); else closeCard();
     asking = null; // a thumb refused closes the card: there is nothing to say why of
   }
@@ -512,11 +519,22 @@ document.addEventListener('keydown', (event) => {
 const composer = () => document.querySelector('#rp-ask textarea');
 let written = rpKeep('composer', () => rpTemporary() ? '' : written + (composer()?.value ?? '')) ?? '';
 function writtenBefore() {
-  const box = composer();
-  if (!box || !written) return;
-  box.value = written + box.value;
+  if (!composer() || !written) return;
+  putBefore(written);
   written = '';
+}
+function putBefore(text) {
+  const box = composer();
+  box.value = text + box.value;
   box.dispatchEvent(new Event('input', { bubbles: true }));
+}
+
+// A message that was refused comes back, before what has been written since.
+function givenBack() {
+  const { problem, text } = props.given_back ?? {};
+  if (!text) return;
+  putBefore(composer().value ? `${text}\n` : text);
+  rpTell(problem);
 }
 
 let shown;
@@ -540,10 +558,13 @@ function changed() {
 
 let queued = false;
 new MutationObserver(() => {
+  unname();
   if (queued) return;
   queued = true;
   requestAnimationFrame(() => { queued = false; decorate(); });
 }).observe(element, { childList: true, subtree: true });
 watch('value', changed);
+watch('given_back', givenBack);
+unname();
 changed();
 // 'attach' 'rate' 'correct' 'edit' 'regenerate' 'go_on' 'show' 'show_correction' 'copied' 'more' 'halt' 'judge'

@@ -120,7 +120,7 @@ function draw() {
 
 async function again() {
   known = await rpAsk(server.personas(rpSpoken)) ?? known;
-  if (known) draw();
+  if (known && (panel.hidden || !panel.querySelector('form'))) draw(); // not over what is being written
 }
 
 async function open() {

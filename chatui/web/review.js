@@ -230,6 +230,7 @@ function answered() {
   if (!shown?.problem) draft = null;
   else if (draft && items()[0]?.message_id === draft.id) editing = true; // opened again, with what was written
   if (!editing || draft) draw(); // a box that somebody writes in is not drawn anew
+  if (editing && draft) box.querySelector('.rp-item textarea')?.focus();
 }
 
 function draw() {
@@ -248,12 +249,14 @@ document.addEventListener('keydown', (event) => {
   if (actions()[event.key]) { event.preventDefault(); act(event.key); }
 });
 
-// The queue is asked for whenever the view is opened: others review too.
+// The queue is asked for whenever the view is opened: others review too. It may be open before this script is there.
 let open = false;
-new MutationObserver(() => {
+function opened() {
   const now = document.body.dataset.view === 'review';
   if (now && !open) ask('look', {});
   open = now;
-}).observe(document.body, { attributeFilter: ['data-view'] });
+}
+new MutationObserver(opened).observe(document.body, { attributeFilter: ['data-view'] });
+opened();
 watch('value', answered);
 // 'look' 'verdict' 'answer' 'amend'

@@ -6,6 +6,7 @@ import pytest
 
 from tests.browser import chromium
 from tests.chatui.running import Running
+from tests.chatui.visit import ready
 
 
 @pytest.fixture(scope="module")
@@ -21,12 +22,12 @@ def page(browser, running: Running) -> Iterator[object]:
     context = browser.new_context(viewport={"width": 1280, "height": 800}, accept_downloads=True)
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     tab = context.new_page()
-    tab.set_default_timeout(15_000)
+    tab.set_default_timeout(60_000)
     errors: list[str] = []
     tab.on("pageerror", lambda error: errors.append(str(error)))
     tab.on("request", lambda r: None if r.url.startswith((running.url, "data:", "blob:")) else errors.append(r.url))
     tab.goto(running.url)
-    tab.wait_for_selector("#rp-ask textarea")
+    ready(tab)
     yield tab
     context.close()
     assert errors == []

@@ -73,7 +73,7 @@ class ScriptedEngine:
         return ScriptedGeneration(self.version, len(messages), self.pieces, gate, begun)
 
 
-def wait_for(condition, seconds: float = 10.0) -> None:
+def wait_for(condition, seconds: float = 60.0) -> None:
     """Wait until a condition holds; fail if it does not in time."""
     waiter = threading.Event()
     for _ in range(int(seconds / 0.005)):

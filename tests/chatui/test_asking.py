@@ -11,6 +11,7 @@ from feedback.store import Store
 from tests.browser import CHROMIUM
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import wait_for
+from tests.chatui.visit import ready
 
 SUBJECTS = ("bread", "rivers", "chess", "engines", "poems", "taxes", "orchids", "glaciers")
 
@@ -56,6 +57,7 @@ def test_a_reviewer_rates_what_is_asked_about(page, running: Running) -> None:
     wait_for(lambda: thumbs(store) == {liked: 1, disliked: -1})
     again = shown()
     page.reload()  # what is in hand is given again, not spent
+    ready(page)
     page.click("#rp-reviews")
     page.locator(".rp-kind", has_text="To rate").click()
     why.wait_for()

@@ -55,6 +55,7 @@ def test_back_leaves_a_view_for_the_chat(page) -> None:
     page.locator("#rp-learn").wait_for()
     page.reload()
     page.locator("#rp-learn").wait_for()
+    page.wait_for_function("window.rpLearned")  # the scripts hear what is done
     page.go_back()
     shows(page, "Here?")
 
@@ -77,6 +78,7 @@ def test_a_temporary_chat_is_not_left_by_back_unless_asked_twice(page) -> None:
     page.locator(f"{REPLY} .rp-b[data-act=copy]").wait_for()
     page.go_back()
     page.locator(".rp-tell", has_text="Leaving ends this temporary chat").wait_for()
+    page.wait_for_function("history.state.temporary")  # it has gone forward again
     shows(page, "Secret?")
     page.go_back()
     shows(page, "Before?")

@@ -135,7 +135,8 @@ def test_two_replies_are_compared_in_the_browser(data: DataSettings) -> None:
             gate.release()
         page.locator(".rp-side", has_text="Of course.").nth(1).wait_for()
         page.locator(".rp-choose:not(.waits)").wait_for()
-        left, right = (page.locator(".rp-side").nth(n).bounding_box() for n in (0, 1))
+        places = "all => all.map(one => one.getBoundingClientRect().toJSON())"
+        left, right = page.locator(".rp-side").evaluate_all(places)
         assert left["y"] == right["y"]
         assert left["x"] < right["x"]
         assert page.locator(".rp-badge").count() == 0

@@ -1,5 +1,6 @@
 """What a reader is told of the engine: their place in the line, what it cannot honour, whether it is well."""
 
+import threading
 from collections.abc import Iterator
 
 import httpx
@@ -11,7 +12,7 @@ from chatui.words import words
 from feedback.settings import DataSettings
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine, wait_for
-from tests.chatui.visit import IN_BROWSER, REPLY, begin
+from tests.chatui.visit import IN_BROWSER, REPLY, begin, composed
 
 pytestmark = IN_BROWSER
 
@@ -58,15 +59,22 @@ def test_the_place_in_the_line_is_shown_while_it_moves(page, engine: Crowded) ->
     assert words()["sampling_top_k"] in facts.inner_text()
 
 
-def test_a_full_engine_gives_the_text_back(page, engine: Crowded, monkeypatch) -> None:
+def test_a_full_engine_gives_the_text_back_above_what_was_written_since(page, engine: Crowded, monkeypatch) -> None:
+    written = threading.Event()
+
     def full(*_: object, **__: object) -> None:
+        assert written.wait(15)
         raise EngineBusy("96 replies are being written or waiting already; try again in a moment.")
 
     monkeypatch.setattr(engine, "begin", full)
-    page.fill("#rp-ask textarea", "may I come in")
-    page.keyboard.press("Enter")
-    page.get_by_text("try again in a moment").wait_for()
-    assert page.input_value("#rp-ask textarea") == "may I come in"
+    for since, held in (("", "may I come in"), ("or not", "may I come in\nor not")):
+        written.clear()
+        begin(page, "may I come in")
+        composed(page, "")
+        page.fill("#rp-ask textarea", since)
+        written.set()
+        page.locator(".rp-tell", has_text="try again in a moment").click()
+        composed(page, held)
 
 
 def test_callers_are_told_their_place_too(running: Running, engine: Crowded) -> None:
@@ -91,12 +99,13 @@ def test_health_is_a_token(running: Running, monkeypatch: pytest.MonkeyPatch) ->
     assert found["versions"] == [0]
 
 
-def test_health_without_a_token_is_503_with_the_reason() -> None:
+def test_health_without_a_token_is_503_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     from starlette.applications import Starlette
     from starlette.testclient import TestClient
 
     from chatui.health import middleware
 
+    monkeypatch.setattr("chatui.health._GOOD_FOR_S", 3600.0)
     asked = []
 
     def check() -> float:

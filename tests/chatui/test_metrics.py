@@ -109,13 +109,13 @@ def test_the_queue_errors_refusals_and_temporary_chats_are_counted(store: Store,
     live.generation.waiting = 0
     assert (figures()["rapport_replies_waiting",], figures()["rapport_replies_running",]) == (0, 1)
     engine.gates[0].release(2)
-    wait_for(lambda: figures()["rapport_replies_running",] == 0)
-    assert figures()["rapport_replies_ended_total", "end"] == 1
+    wait_for(lambda: figures()["rapport_tokens_total", "completion"] == 2)  # counted last of all
+    assert (figures()["rapport_replies_running",], figures()["rapport_replies_ended_total", "end"]) == (0, 1)
 
     engine.gated, engine.pieces = False, ["a", "!"]
     chats.send(chats.open(Opening()), "hi")
-    wait_for(lambda: figures()["rapport_replies_ended_total", "error"] == 1)
-    assert figures()["rapport_tokens_total", "completion"] == 3
+    wait_for(lambda: figures()["rapport_tokens_total", "completion"] == 3)
+    assert figures()["rapport_replies_ended_total", "error"] == 1
 
     def busy(*_: object, **__: object) -> None:
         raise EngineBusy("Too many wait.")

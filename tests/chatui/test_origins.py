@@ -14,7 +14,7 @@ from feedback.settings import DataSettings
 from tests.browser import CHROMIUM
 from tests.chatui.running import Running, served
 from tests.chatui.scripted import ScriptedEngine
-from tests.chatui.visit import IN_BROWSER, history, say
+from tests.chatui.visit import IN_BROWSER, history, ready, say
 
 EVIL = "http://evil.example"
 FOREIGN = [
@@ -209,6 +209,7 @@ def test_the_page_works_under_a_name_without_https(browser, tmp_path, tiny) -> N
         sent: list = []
         page.on("request", lambda request: sent.append(request))
         page.goto(f"http://gpu.test:{running.app.page.server_port}")
+        ready(page)
         say(page, "hello")
         page.click(".rp-b[data-act=up]")
         page.locator(".rp-why").wait_for()

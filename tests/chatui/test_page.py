@@ -195,8 +195,9 @@ def test_a_phone_scrolls_no_page_sideways_whatever_is_said(
     )
     tab = context.new_page()
     tab.goto(running.url)
-    tab.wait_for_selector("#rp-ask textarea")
+    tab.wait_for_function("window.rpLearned")  # the scripts hear what is done
     say(tab, "word" * 60)
+    tab.locator(f"{REPLY} .katex-display").wait_for()
     tab.click(f"{REPLY} .rp-b[data-act=down]")
     tab.locator(".rp-card").wait_for()
 
@@ -205,8 +206,9 @@ def test_a_phone_scrolls_no_page_sideways_whatever_is_said(
 
     assert widest() <= 390
     tab.click(".rp-card .rp-save")
-    for view in ("learn", "review", "chat"):
+    for view, drawn in (("learn", "#rp-survey .rp-at"), ("review", ".rp-kinds"), ("chat", ".rp-why")):
         tab.evaluate(f"document.body.dataset.view = '{view}'")
+        tab.locator(drawn).wait_for(state="attached")
         assert widest() <= 390, view
     tab.click(".rp-persona")
     tab.locator(".rp-pick").first.wait_for()
@@ -246,7 +248,7 @@ HOSTILE = """Look: <a href="https://example.org" style="position:fixed;inset:0;z
 def test_html_in_a_message_touches_only_its_own_box(page, running: Running, engine: ScriptedEngine) -> None:
     engine.pieces = [HOSTILE]
     say(page, HOSTILE)
-    assert page.locator(f"{REPLY} > .flex-wrap > .rp-fx").count() == 1
+    page.wait_for_function("() => document.querySelectorAll('.bot-row > .flex-wrap > .rp-fx').length === 1")
     whose = "([x, y]) => Boolean(document.elementFromPoint(x, y).closest('.message-content'))"
     for place in ("#rp-new", "#rp-ask textarea", "#rp-theme", f"{REPLY} .rp-b[data-act=up]"):
         box = page.locator(place).bounding_box()

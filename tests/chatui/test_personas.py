@@ -178,6 +178,7 @@ def test_text_files_are_sent_with_a_message_and_a_language_that_was_not_taught_i
         assert engine.asked[-1] == [("user", "What is on it?\n\nlist.md\n````\ntea\n```\n  milk\n````")]
         assert page.locator(".rp-file").count() == 0
         assert page.locator("#rp-speaks").is_hidden()
+        page.locator(".bot-row .rp-b[data-act=up]").wait_for()  # its text stands there before its end is kept
         page.fill("#rp-ask textarea", "And now?")
         page.keyboard.press("Enter")
         page.locator(".bot-row").nth(1).wait_for()

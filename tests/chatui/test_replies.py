@@ -357,10 +357,12 @@ def test_nothing_is_regenerated_while_a_reply_runs(store: Store) -> None:
 def test_a_reply_that_nobody_follows_is_stopped_with_its_text(store: Store) -> None:
     store.add_base("tiny")
     engine = ScriptedEngine(["a", "b"], gated=True)
-    replies = Replies(store, engine, Sampling(), unfollowed_s=0.0)
+    replies = Replies(store, engine, Sampling())
     conversation = store.new_conversation()
     live = replies.send(conversation, "Hi")
     engine.gates[0].release()
+    wait_for(lambda: live.text == "a")
+    replies._unfollowed_s = 0.0  # only now: a heartbeat may come before the text
     wait_for(lambda: not live.running)
     assert (store.history(conversation)[1].status, store.history(conversation)[1].content) == ("stopped", "a")
 

@@ -88,7 +88,9 @@ def test_a_reviewer_goes_through_the_queue_with_keys(data: DataSettings) -> None
         page.fill(".rp-item textarea", " ")
         page.keyboard.press("Control+Enter")
         page.locator(".rp-problem", has_text="The correction is empty").wait_for()
+        page.locator(".rp-problem").evaluate("node => node.classList.add('old')")
         page.keyboard.press("Control+Enter")  # and once more: the answer is the same
+        page.locator(".rp-problem:not(.old)").wait_for()
         assert page.input_value(".rp-item textarea") == " "  # still open, nothing lost
         page.fill(".rp-item textarea", "One is the first.")
         page.keyboard.press("Control+Enter")

@@ -11,6 +11,7 @@ from feedback.settings import DataSettings
 from tests.browser import CHROMIUM, chromium
 from tests.chatui.running import served
 from tests.chatui.scripted import ScriptedEngine, wait_for
+from tests.chatui.visit import ready
 
 
 def test_a_chat_goes_on_with_what_was_said_and_is_forgotten() -> None:
@@ -76,6 +77,7 @@ def test_a_temporary_chat_in_the_browser_leaves_no_trace(data: DataSettings) -> 
         running.app.temporary.engine = engine = ScriptedEngine(["Between ", "us."])
         page = browser.new_page(viewport={"width": 1280, "height": 800}, locale="en-US")
         page.goto(running.url)
+        ready(page)
         page.click("#rp-temporary")
         page.locator("#rp-limits", has_text="not kept").wait_for()
         for text in ("A secret", "Another"):

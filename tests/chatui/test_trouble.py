@@ -58,18 +58,16 @@ def handlers(store: Store) -> Handlers:
 
 
 @pytest.mark.parametrize("begun", [False, True])
-def test_what_was_typed_goes_back_into_the_composer(store: Store, begun: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    page, warned = handlers(store), []
+def test_what_was_typed_goes_back_into_the_composer(store: Store, begun: bool) -> None:
+    page = handlers(store)
     page.tabs.open("tab", store.new_conversation() if begun else None)
-    monkeypatch.setattr(gr, "Warning", lambda text, title: warned.append(text))
     fill(store)
 
     async def sent() -> list[Any]:
         return [parts async for parts in page.send(LONG, False, REQUEST)]
 
     parts = asyncio.run(sent())
-    assert [part[2]["value"] for part in parts] == [LONG]
-    assert warned == [FULL]
+    assert [(back["text"], back["problem"]) for back in (part[1]["given_back"] for part in parts)] == [(LONG, FULL)]
     assert store.conversations() == []
     page.replies.close()
 
@@ -85,12 +83,30 @@ def test_thumbs_and_corrections_say_why_they_were_not_kept(store: Store) -> None
     page.replies.close()
 
 
+def test_of_two_thumbs_that_pass_each_other_the_newer_counts(store: Store) -> None:
+    page, reply = handlers(store), exchange(store)
+    kept = lambda: store.history(next(iter(store.conversations())).id)[1].reasons  # noqa: E731
+
+    def rate(number: int, *reasons: str) -> dict[str, Any]:
+        said: Any = SimpleNamespace(_data={"id": reply, "value": -1, "reasons": reasons, "number": number})
+        return page.rate(REQUEST, said)
+
+    rate(2, "wrong")
+    rate(1)
+    assert kept() == ("wrong",)
+    assert rate(4, "x" * 3000)["problem"]
+    rate(3, "long")  # what was refused is not newer
+    assert kept() == ("long",)
+    page.replies.close()
+
+
 def test_trouble_is_logged_with_its_traceback(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     reply = exchange(store)
     fill(store)
     with caplog.at_level(logging.ERROR, "rapport"), pytest.raises(gr.Error, match="disk is full"):
         Asked(store)(store.correct)(reply, LONG)
-    assert [record.exc_info is not None for record in caplog.records] == [True]
+    mine = [record for record in caplog.records if record.name == "rapport.asked"]
+    assert [record.exc_info is not None for record in mine] == [True]
     assert "database or disk is full" in caplog.text
 
 

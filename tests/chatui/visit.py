@@ -16,6 +16,20 @@ IN_BROWSER = [
 ]
 
 
+# The scripts hear what is done, and the first conversation has come, which takes the keyboard to the composer.
+READY = "() => window.rpLearned && document.activeElement === document.querySelector('#rp-ask textarea')"
+
+
+def ready(page: Any) -> None:
+    """Wait until a page that was just opened, in the chat and with a mouse, does what is asked of it."""
+    page.wait_for_function(READY)
+
+
+def composed(page: Any, text: str) -> None:
+    """Wait until the composer holds a text."""
+    page.wait_for_function("(text) => document.querySelector('#rp-ask textarea').value === text", arg=text)
+
+
 def say(page: Any, text: str) -> None:
     """Send a message and wait until its reply is whole."""
     before = page.locator(f"{REPLY} .rp-b[data-act=up]").count()
