@@ -1,13 +1,14 @@
 """The chat: list of conversations at the side, messages, composer; and which handler each event calls."""
 
 import functools
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
 
 from chatui.asked import sentence
-from chatui.handlers import Handlers
+from chatui.handlers import NOTHING, Handlers, Parts
 from chatui.look import script
 from chatui.words import words
 
@@ -127,36 +128,55 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
 
 def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     """Say which handler each event of the chat calls."""
-    said, compare = gr.Textbox(visible=False), gr.Checkbox(visible=False)
-    demo.load(handlers.load, None, tab.parts, **_STREAM)
-    tab.conversations.open(handlers.open, None, tab.parts, **_STREAM)
+    said, compare, turns = gr.Textbox(visible=False), gr.Checkbox(visible=False), gr.Number(visible=False, precision=0)
+    demo.load(once(handlers.load), None, tab.parts, **_STREAM)
+    tab.conversations.open(once(handlers.open), None, tab.parts, **_STREAM)
     turned = "() => { document.body.dataset.view = 'chat'; rpOpen(''); rpCloseSide(); }"
     tab.new.click(None, None, None, js=turned, api_visibility="private")
     # The composer is emptied in the browser at once; its text travels in a component of its own.
-    taken = "(text) => { const said = rpWithFiles(text); if (said) rpFollow(); return [said, rpComparing(), '']; }"
-    tab.composer.submit(None, [tab.composer], [said, compare, tab.composer], js=taken, **QUIET).then(
-        handlers.send, [said, compare], tab.parts, **_STREAM
+    taken = """(text) => {
+      const said = rpWithFiles(text);
+      if (said) rpFollow();
+      return [said, rpComparing(), rpTurns(), ''];
+    }"""
+    tab.composer.submit(None, [tab.composer], [said, compare, turns, tab.composer], js=taken, **QUIET).then(
+        once(handlers.send), [said, compare, turns], tab.parts, **_STREAM
     )
     tab.composer.stop(handlers.stop, None, tab.bridge, **AT_ONCE)
     tab.bridge.halt(handlers.stop, None, tab.bridge, **AT_ONCE)
-    tab.bridge.attach(handlers.attach, None, tab.parts, **_STREAM)
-    tab.bridge.more(handlers.more, None, tab.parts, **_STREAM)
-    tab.bridge.regenerate(handlers.regenerate, None, tab.parts, **_STREAM)
-    tab.bridge.edit(handlers.edit, None, tab.parts, **_STREAM)
-    tab.bridge.go_on(handlers.go_on, None, tab.parts, **_STREAM)
-    tab.bridge.show(handlers.show, None, tab.parts, **_STREAM)
-    tab.bridge.show_correction(handlers.show_correction, None, tab.parts, **_STREAM)
-    tab.bridge.judge(handlers.judge, None, tab.parts, **_STREAM)
+    tab.bridge.attach(once(handlers.attach), None, tab.parts, **_STREAM)
+    tab.bridge.more(once(handlers.more), None, tab.parts, **_STREAM)
+    tab.bridge.regenerate(once(handlers.regenerate), None, tab.parts, **_STREAM)
+    tab.bridge.edit(once(handlers.edit), None, tab.parts, **_STREAM)
+    tab.bridge.go_on(once(handlers.go_on), None, tab.parts, **_STREAM)
+    tab.bridge.show(once(handlers.show), None, tab.parts, **_STREAM)
+    tab.bridge.show_correction(once(handlers.show_correction), None, tab.parts, **_STREAM)
+    tab.bridge.judge(once(handlers.judge), None, tab.parts, **_STREAM)
     tab.bridge.copied(handlers.copied, None, None, **AT_ONCE)
     tab.conversations.older(handlers.older, None, tab.conversations, **AT_ONCE)
     tab.conversations.rename(handlers.rename, None, tab.conversations, **AT_ONCE)
-    tab.conversations.remove(handlers.delete, None, tab.parts, **_STREAM)
-    tab.conversations.bring_back(handlers.undelete, None, tab.parts, **_STREAM)
+    tab.conversations.remove(once(handlers.delete), None, tab.parts, **_STREAM)
+    tab.conversations.bring_back(once(handlers.undelete), None, tab.parts, **_STREAM)
     # `change`, not `input`: a pasted or deleted text is a search too.
     tab.search.change(handlers.search, tab.search, tab.conversations, queue=False, trigger_mode="always_last", **QUIET)
     tab.bridge.rate(handlers.rate, None, tab.bridge, **AT_ONCE)
     tab.bridge.correct(handlers.correct, None, tab.bridge, **AT_ONCE)
     tab.rows.example_select(_example, None, tab.composer, **AT_ONCE)
+
+
+def once(handler: Callable[..., AsyncIterator[Parts]]) -> Callable[..., AsyncIterator[Parts]]:
+    """End what a handler draws with nothing.
+
+    Gradio sends the last output of a generator again when that ends. By then the tab may show another conversation.
+    """
+
+    @functools.wraps(handler)
+    async def call(*args: Any) -> AsyncIterator[Parts]:
+        async for parts in handler(*args):
+            yield parts
+        yield NOTHING
+
+    return call
 
 
 def _example(event: gr.SelectData) -> str:

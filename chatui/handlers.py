@@ -16,7 +16,7 @@ from chatui.engine.protocol import Engine
 from chatui.giving import as_file, facts_of
 from chatui.learning_handlers import LearningHandlers
 from chatui.replies import Live, Replies
-from chatui.tabs import Look, Tabs
+from chatui.tabs import NO_TURN, Look, Tabs, Turn
 from chatui.temporary import TemporaryChats, is_temporary
 from chatui.views import Views, with_text
 from chatui.words import language_of, words
@@ -27,9 +27,11 @@ from feedback.store import Store
 
 SILENCE_S = 5  # a tail says something so often: only then does Gradio end that of a tab that is gone without a word
 LOADING_S = 300  # a message waits so long for a model that loads
+CATCH_UP_S = 3  # a message waits so long for the conversation that it is for to be turned to
 Result = TypeVar("Result")
 SKIP = gr.skip()
 Parts = tuple[Any, ...]  # chat rows, what stands beside them, composer, list of conversations
+NOTHING: Parts = (SKIP, SKIP, SKIP, SKIP)
 
 
 class Handlers:
@@ -73,17 +75,18 @@ class Handlers:
     async def open(self, request: gr.Request, event: gr.EventData) -> AsyncIterator[Parts]:
         """A conversation was turned to: a past one, one that is opened with its first message, or a temporary chat."""
         session, data = request.session_hash or "", event._data
-        chosen, place, wish = data["id"] or None, place_of(data), self.tabs.wish(session)
+        chosen, turn = data["id"] or None, Turn.of(data)
+        self.tabs.ask(session, turn)
         problem = await in_thread(problem_of, self.ask(self.store.opening), chosen) if chosen else ""
-        if self.tabs.wished(session) != wish:  # something else is asked for by now
-            yield SKIP, SKIP, SKIP, SKIP
+        if not self.tabs.is_wanted(session, turn):
+            yield NOTHING
             return
         if problem:
-            yield await in_thread(self._left, request, problem, place)
+            yield await in_thread(self._left, request, problem, turn)
             return
         if data.get("temporary"):
             chosen = self.temporary.open(self.tabs.get(session).opening)
-        async for parts in self._tail(request, self.turn(request, chosen, place=place)):
+        async for parts in self._tail(request, self.turn(request, chosen, turn=turn)):
             yield parts
 
     def arrive(self, request: gr.Request) -> str:
@@ -101,19 +104,27 @@ class Handlers:
         request: gr.Request,
         conversation: str | None,
         opening: Opening | None = None,
-        place: int | None = None,
+        turn: Turn = NO_TURN,
     ) -> Look:
-        """Turn a tab to another conversation; a temporary chat that it leaves is forgotten."""
+        """Turn a tab to another conversation, if that is still wanted; a temporary chat that it leaves is forgotten."""
         session = request.session_hash or ""
+        self.tabs.ask(session, turn)
+        if not self.tabs.is_wanted(session, turn):
+            return self.tabs.get(session)
+        self.tabs.turned(session, turn)
         self.temporary.forget(self.tabs.get(session).conversation_id)
-        return self.tabs.open(session, conversation, opening, place)
+        return self.tabs.open(session, conversation, opening, turn.place)
 
-    async def send(self, text: str, compare: bool, request: gr.Request) -> AsyncIterator[Parts]:
-        """Something was said, to be replied to once or (`compare`) twice. What cannot be taken goes back."""
+    async def send(self, text: str, compare: bool, turns: int, request: gr.Request) -> AsyncIterator[Parts]:
+        """Something was said, to be replied to once or (`compare`) twice. What cannot be taken goes back.
+
+        It is for the conversation that the page had turned to: after so many `turns`.
+        """
         if not (text or "").strip():
-            yield SKIP, SKIP, SKIP, SKIP
+            yield NOTHING
             return
         session = request.session_hash or ""
+        await self._caught_up(session, turns)
         look = self.tabs.get(session) if self.tabs.knows(session) else await self._arrived(request)
         conversation = look.conversation_id
         try:
@@ -130,8 +141,7 @@ class Handlers:
             yield SKIP, gr.update(given_back={**refusal(sentence(error)), "text": text}), SKIP, SKIP
             return
         now = self.tabs.get(session)
-        # The reader may have turned to another one meanwhile; a new one may have been asked for just before this.
-        if now.conversation_id not in (None, look.conversation_id, conversation):
+        if self.tabs.has_turned_since(session, turns):  # the reader is elsewhere meanwhile
             yield SKIP, SKIP, SKIP, await in_thread(self.views.list, now)
             return
         same = now.conversation_id == conversation
@@ -254,9 +264,9 @@ class Handlers:
         """A deletion was taken back: the conversation is shown again."""
         problem = await in_thread(problem_of, self.ask(self.store.undelete), event._data["id"])
         if problem:
-            yield await in_thread(self._left, request, problem, place_of(event._data))
+            yield await in_thread(self._left, request, problem, Turn.of(event._data))
             return
-        look = self.turn(request, event._data["id"], place=place_of(event._data))
+        look = self.turn(request, event._data["id"], turn=Turn.of(event._data))
         async for parts in self._tail(request, look):
             yield parts
 
@@ -314,10 +324,22 @@ class Handlers:
             rows, beside = self.views.chat(Look(), tail)
         return rows, {**beside, "place": look.place, **refusal(problem)}
 
-    def _left(self, request: gr.Request, problem: str, place: int | None) -> Parts:
-        """Draw what the tab shows, as what was turned to at `place` cannot be shown."""
+    async def _caught_up(self, session: str, turns: int) -> None:
+        """Wait for what a page has turned to before it said something; not for ever: that may never come."""
+        until = time.monotonic() + CATCH_UP_S
+        while self.tabs.knows(session) and self.tabs.is_behind(session, turns) and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        self.tabs.turned(session, Turn(turns))
+
+    def _left(self, request: gr.Request, problem: str, turn: Turn) -> Parts:
+        """Draw what the tab shows, as what was turned to cannot be shown."""
         rows, beside, *rest = self.parts(self.tabs.get(request.session_hash or ""), True, problem)
-        return rows, {**beside, "refused_place": place}, *rest
+        return rows, self.stays(request, beside, turn), *rest
+
+    def stays(self, request: gr.Request, beside: dict[str, Any], turn: Turn) -> dict[str, Any]:
+        """Say beside what a tab shows that it stays there: what was turned to was refused."""
+        self.tabs.turned(request.session_hash or "", turn)
+        return {**beside, "refused_place": turn.place}
 
     def _live(self, look: Look) -> Sequence[Writing]:
         chat = self.temporary.get(look.conversation_id)
@@ -353,7 +375,7 @@ class Handlers:
         writing = self._live(look)
         parts = await in_thread(self.parts, look, True)
         if self.tabs.get(session).epoch != look.epoch:  # drawn after what the tab has moved on to, it would hide that
-            yield SKIP, SKIP, SKIP, SKIP
+            yield NOTHING
             return
         yield parts
         if not writing:
@@ -375,7 +397,7 @@ class Handlers:
                     yield rows, SKIP, SKIP, SKIP
                 elif time.monotonic() - sent_at > SILENCE_S:
                     sent_at = time.monotonic()
-                    yield SKIP, SKIP, SKIP, SKIP
+                    yield NOTHING
                 still = next((live for live in writing if live.running), writing[0])
                 await still.news(self.replies.pause())
             if self.tabs.get(session).epoch == look.epoch:
@@ -394,12 +416,6 @@ async def until_ready(engine: Engine) -> None:
     until = time.monotonic() + LOADING_S
     while engine.state().phase == "loading" and time.monotonic() < until:
         await asyncio.sleep(0.1)
-
-
-def place_of(data: Any) -> int | None:
-    """Return the place in the browser's history that an event tells of."""
-    place = data.get("place")
-    return place if isinstance(place, int) else None
 
 
 def problem_of(verb: Callable[..., Any], *args: Any) -> str:

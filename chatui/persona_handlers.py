@@ -6,8 +6,9 @@ from typing import Any
 import gradio as gr
 
 from chatui.asked import sentence, told
-from chatui.handlers import SKIP, Handlers, Parts, place_of, problem_of
+from chatui.handlers import SKIP, Handlers, Parts, problem_of
 from chatui.personas import known_personas, opening_with
+from chatui.tabs import Turn
 from chatui.temporary import is_temporary
 from chatui.words import language_of
 from feedback.personas import BOUNDS, checked_sampling
@@ -76,14 +77,14 @@ class PersonaHandlers:
             opening = self.ask(opening_with)(self.store, persona_id, language)
         except gr.Error as error:
             return self._refused(request, data, error)
-        return self._new(request, opening, place_of(data))
+        return self._new(request, opening, Turn.of(data))
 
     def _refused(self, request: gr.Request, data: Any, error: gr.Error) -> Parts:
         beside = self.chat.beside(request, sentence(error))
-        return SKIP, {**beside, "refused_place": place_of(data)}, SKIP, SKIP
+        return SKIP, self.chat.stays(request, beside, Turn.of(data)), SKIP, SKIP
 
-    def _new(self, request: gr.Request, opening: Opening, place: int | None) -> Parts:
+    def _new(self, request: gr.Request, opening: Opening, turn: Turn) -> Parts:
         """Open a new conversation, a temporary one in the place of a temporary one."""
         look = self.tabs.get(request.session_hash or "")
         chat = self.chat.temporary.open(opening) if is_temporary(look.conversation_id) else None
-        return self.chat.parts(self.chat.turn(request, chat, opening, place))
+        return self.chat.parts(self.chat.turn(request, chat, opening, turn))

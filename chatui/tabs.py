@@ -30,6 +30,23 @@ class Look:
     epoch: int = 0
 
 
+@dataclass(frozen=True)
+class Turn:
+    """A page's turn to another conversation: which of its turns this is, and its place in the browser's history."""
+
+    number: int | None = None  # None: not the page's own
+    place: int | None = None
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> "Turn":
+        """Return the turn that an event tells of."""
+        number, place = data.get("turn"), data.get("place")
+        return cls(number if isinstance(number, int) else None, place if isinstance(place, int) else None)
+
+
+NO_TURN = Turn()
+
+
 class Tabs:
     """Maps a browser session to its view."""
 
@@ -38,7 +55,8 @@ class Tabs:
         self._marks: dict[str, str] = {}
         self._followed: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
-        self._wishes: Counter[str] = Counter()
+        self._asked: Counter[str] = Counter()
+        self._turned: Counter[str] = Counter()
         self._rated: dict[str, dict[str, int]] = {}  # by tab and message: the newest thumb that was kept
         self._rating: dict[str, threading.Lock] = {}
 
@@ -112,14 +130,25 @@ class Tabs:
         self._marks[session] = mark
         return news
 
-    def wish(self, session: str) -> int:
-        """Remember that another conversation was asked for in this tab; return the wish's number."""
-        self._wishes[session] += 1
-        return self._wishes[session]
+    def ask(self, session: str, turn: Turn) -> None:
+        """Remember that a page has turned to another conversation, which the tab has yet to show."""
+        self._asked[session] = max(self._asked[session], turn.number or 0)
 
-    def wished(self, session: str) -> int:
-        """Return the newest wish's number."""
-        return self._wishes[session]
+    def is_wanted(self, session: str, turn: Turn) -> bool:
+        """Tell whether a tab is still to show this: nothing later was turned to, and nothing said since is shown."""
+        return turn.number is None or self._turned[session] < turn.number >= self._asked[session]
+
+    def turned(self, session: str, turn: Turn) -> None:
+        """Remember that a turn was dealt with: the tab shows it, or why not."""
+        self._turned[session] = max(self._turned[session], turn.number or 0)
+
+    def is_behind(self, session: str, turns: int) -> bool:
+        """Tell whether one of a page's first `turns` turns is still on its way."""
+        return self._turned[session] < turns
+
+    def has_turned_since(self, session: str, turns: int) -> bool:
+        """Tell whether a page has turned to another conversation after its first `turns` turns."""
+        return self._asked[session] > turns
 
     @contextmanager
     def rating(self, session: str, message: str, number: int) -> Iterator[bool]:
@@ -149,7 +178,8 @@ class Tabs:
             forgotten = self._looks.popitem(last=False)[0]
             self._marks.pop(forgotten, None)
             self._done.pop(forgotten, None)
-            self._wishes.pop(forgotten, None)
+            self._asked.pop(forgotten, None)
+            self._turned.pop(forgotten, None)
             self._rated.pop(forgotten, None)
             self._rating.pop(forgotten, None)
         return look

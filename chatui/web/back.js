@@ -1,10 +1,13 @@
 // Back and Forward go through what was looked at. The state of each entry of the history says which view it shows, its number
 // `n`, whether its chat is a temporary one, and its `place`: entries of one place show one conversation, which their address
 // names as soon as it has a name. What the reader turns to gets an entry at once; the server is told its place, and says of
-// all that it sends which place it is for (null: nothing was turned to since the page was loaded).
+// all that it sends which place it is for (null: nothing was turned to since the page was loaded). What the browser sends
+// may come in another order: what is turned to is numbered, and a message says after how many turns it was written.
 let here = { n: 0, place: 0, ...history.state, view: document.body.dataset.view };
 let returning = false; // on the way back to a temporary chat that was not to end
-let sureUntil = 0, at = location.href;
+let sureUntil = 0, at = location.href, turns = 0;
+window.rpTurns = () => turns;
+const turnTo = (place) => ({ place, turn: ++turns });
 history.replaceState(here, '');
 
 const named = () => new URL(location).searchParams.get('c') ?? '';
@@ -18,14 +21,14 @@ function note(way, change, id = named()) {
   at = location.href;
 }
 
-// Gives what is turned to its entry, if it is elsewhere; returns its place.
+// Gives what is turned to its entry, if it is elsewhere; returns what tells the server of it.
 window.rpGo = (id, temporary = false) => {
   if (id !== named() || temporary !== Boolean(here.temporary)) {
     note('pushState', { n: here.n + 1, place: here.n + 1, view: document.body.dataset.view, temporary }, id);
   }
-  return here.place;
+  return turnTo(here.place);
 };
-const open = (id, temporary, place) => document.dispatchEvent(new CustomEvent('rp-open', { detail: { id, temporary, place } }));
+const open = (id, temporary, to) => document.dispatchEvent(new CustomEvent('rp-open', { detail: { id, temporary, ...to } }));
 window.rpOpen = (id, temporary = false) => open(id, temporary, rpGo(id, temporary));
 
 new MutationObserver(() => {
@@ -55,7 +58,7 @@ addEventListener('popstate', ({ state }) => {
   else if (elsewhere) {
     if (Date.now() < sureUntil) document.querySelector('.rp-tell')?.remove(); // that was answered
     sureUntil = 0;
-    open(named(), Boolean(state.temporary), state.place);
+    open(named(), Boolean(state.temporary), turnTo(state.place));
   } else if (props.value) arrived(props.value); // it may have got its name since
 });
 

@@ -173,7 +173,7 @@ function remove(node) {
   node.remove();
   trigger('remove', { id });
   const back = make('button', '', rpWord('undo'));
-  back.onclick = () => { undo.hidden = true; trigger('bring_back', { id, place: rpGo(id) }); };
+  back.onclick = () => { undo.hidden = true; trigger('bring_back', { id, ...rpGo(id) }); };
   const said = make('div', 'rp-undo-said'), [before, after] = rpWord('removed', { title: '\n' }).split('\n');
   said.append(make('div', '', before + title), make('div', '', after)); // a long title is cut, what was done to it is not
   undo.replaceChildren(said, back);

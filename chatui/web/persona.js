@@ -41,7 +41,7 @@ function card(persona) {
   const now = opening.persona_id === persona.id;
   pick.setAttribute('aria-pressed', now);
   pick.append(make('b', '', persona.name), make('span', '', persona.about));
-  pick.onclick = () => { close(); trigger('choose', { id: persona.id, place: rpGo('', rpTemporary()) }); };
+  pick.onclick = () => { close(); trigger('choose', { id: persona.id, ...rpGo('', rpTemporary()) }); };
   row.append(pick);
   if (persona.own) {
     const drop = make('button', 'rp-drop', '×');
@@ -73,7 +73,7 @@ function form() {
   box.onsubmit = (event) => {
     event.preventDefault();
     kept = { form: box, name: name.value.trim().replace(/\s+/g, ' ') };
-    trigger('keep', { name: name.value, prompt: prompt.value, sampling: opening.sampling, place: rpGo('', rpTemporary()) });
+    trigger('keep', { name: name.value, prompt: prompt.value, sampling: opening.sampling, ...rpGo('', rpTemporary()) });
     close();
   };
   panel.replaceChildren(box);

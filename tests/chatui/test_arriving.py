@@ -7,17 +7,17 @@ from types import SimpleNamespace
 import pytest
 
 from chatui.engine.protocol import Sampling
-from chatui.handlers import SKIP, Handlers
+from chatui.handlers import NOTHING, SKIP, Handlers
 from chatui.replies import Replies
-from chatui.tabs import Tabs
+from chatui.tabs import Tabs, Turn
 from chatui.temporary import TemporaryChats
 from chatui.views import Views
 from feedback.store import Store
 from tests.chatui.scripted import ScriptedEngine
 
 
-def turned_to(conversation: str, place: int, temporary: bool = False) -> SimpleNamespace:
-    return SimpleNamespace(_data={"id": conversation, "place": place, "temporary": temporary})
+def turned_to(conversation: str, turn: int, temporary: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(_data={"id": conversation, "turn": turn, "place": turn, "temporary": temporary})
 
 
 def handlers_of(store: Store) -> Handlers:
@@ -43,7 +43,7 @@ def test_a_tab_that_opens_late_shows_what_was_sent_from_it(store: Store) -> None
     handlers = handlers_of(store)
 
     async def visit() -> tuple[dict, dict]:
-        sent = await last(handlers.send("hello", False, tab()))
+        sent = await last(handlers.send("hello", False, 0, tab()))
         return sent, await last(handlers.load(tab()))
 
     sent, opened = asyncio.run(visit())
@@ -56,7 +56,7 @@ def test_what_is_sent_first_goes_to_the_conversation_in_the_address(store: Store
     before = store.new_conversation()
 
     async def visit() -> tuple[dict, dict]:
-        sent = await last(handlers.send("hello", False, tab(before)))
+        sent = await last(handlers.send("hello", False, 0, tab(before)))
         return sent, await last(handlers.load(tab(before)))
 
     sent, opened = asyncio.run(visit())
@@ -78,7 +78,7 @@ def test_a_view_that_the_tab_has_left_is_not_drawn_over_the_next(store: Store) -
 
 def test_what_was_drawn_before_a_thumb_does_not_come_after_it(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     handlers = handlers_of(store)
-    asyncio.run(last(handlers.send("hello", False, tab())))
+    asyncio.run(last(handlers.send("hello", False, 0, tab())))
     reply = next(m for m in store.history(store.conversations()[0].id) if m.role == "assistant")
     pill = handlers.views.pill
 
@@ -94,11 +94,11 @@ def test_what_was_drawn_before_a_thumb_does_not_come_after_it(store: Store, monk
 
 def test_a_tab_that_slept_through_a_restart_still_shows_its_conversation(store: Store) -> None:
     handlers = handlers_of(store)
-    before = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    before = asyncio.run(last(handlers.send("hello", False, 0, tab())))["conv"]
     handlers.tabs = Tabs()
     drawn = handlers.tick(tab(before))[1]
     assert (drawn["conv"], len(drawn["msgs"])) == (before, 2)
-    asyncio.run(last(handlers.send("and now?", False, tab(before))))
+    asyncio.run(last(handlers.send("and now?", False, 0, tab(before))))
     assert len(store.history(before)) == 4
 
 
@@ -128,10 +128,10 @@ def test_a_look_around_opens_nothing_over_what_was_sent_meanwhile(
 
 def test_a_tab_whose_conversation_was_deleted_elsewhere_begins_another_with_the_next_message(store: Store) -> None:
     handlers = handlers_of(store)
-    shown = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    shown = asyncio.run(last(handlers.send("hello", False, 0, tab())))["conv"]
     store.delete(shown)
     assert handlers.tick(tab(shown))[1]["conv"] is None
-    sent = asyncio.run(last(handlers.send("hello again", False, tab())))
+    sent = asyncio.run(last(handlers.send("hello again", False, 0, tab())))
     assert sent["conv"] not in (None, shown)
     assert [m["role"] for m in sent["msgs"]] == ["user", "assistant"]
 
@@ -142,7 +142,7 @@ def test_a_temporary_chat_that_is_gone_is_followed_by_a_temporary_one(store: Sto
     handlers.temporary.close()
     drawn = handlers.tick(tab())[1]
     assert drawn["temporary"] and drawn["msgs"] == []
-    sent = asyncio.run(last(handlers.send("between us", False, tab())))
+    sent = asyncio.run(last(handlers.send("between us", False, 1, tab())))
     assert sent["temporary"] and len(sent["msgs"]) == 2
     assert store.conversations() == []
 
@@ -151,18 +151,19 @@ def test_a_message_that_was_sent_does_not_pull_back_a_tab_that_has_turned_elsewh
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handlers = handlers_of(store)
-    other = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    other = asyncio.run(last(handlers.send("hello", False, 0, tab())))["conv"]
     asyncio.run(last(handlers.open(tab(), turned_to("", 1))))
     at_once = handlers.replies.send
 
     def send(*args: object) -> object:
+        handlers.tabs.ask("tab", Turn(2, 2))
         handlers.tabs.open("tab", other, place=2)
         return at_once(*args)
 
     monkeypatch.setattr(handlers.replies, "send", send)
 
     async def visit() -> list[tuple]:
-        return [parts async for parts in handlers.send("and then?", False, tab())]
+        return [parts async for parts in handlers.send("and then?", False, 1, tab())]
 
     ((*chat, listed),) = asyncio.run(visit())
     assert chat == [SKIP, SKIP, SKIP]
@@ -170,27 +171,53 @@ def test_a_message_that_was_sent_does_not_pull_back_a_tab_that_has_turned_elsewh
     assert handlers.tabs.get("tab").conversation_id == other
 
 
-def test_a_new_conversation_asked_for_just_before_a_message_shows_it(
+def test_a_message_waits_for_the_conversation_that_was_turned_to_before_it(store: Store) -> None:
+    handlers = handlers_of(store)
+    left = asyncio.run(last(handlers.send("hello", False, 0, tab())))["conv"]
+
+    async def visit() -> dict:
+        sent = asyncio.create_task(last(handlers.send("and now?", False, 1, tab())))
+        await asyncio.sleep(0)
+        await last(handlers.open(tab(), turned_to("", 1)))  # it took another way
+        return await sent
+
+    shown = asyncio.run(visit())
+    assert [m["role"] for m in shown["msgs"]] == ["user", "assistant"]
+    assert (shown["conv"] != left, shown["place"], len(store.history(left))) == (True, 1, 2)
+
+
+def test_what_was_turned_to_before_a_message_does_not_come_after_it(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handlers = handlers_of(store)
-    at_once = handlers.replies.send
+    monkeypatch.setattr("chatui.handlers.CATCH_UP_S", 0)
+    handlers.tabs.arrive("tab", None)
+    shown = asyncio.run(last(handlers.send("hello", False, 1, tab())))["conv"]
 
-    def send(*args: object) -> object:
-        handlers.tabs.open("tab", None, place=0)  # its event is dealt with while the message is taken
-        return at_once(*args)
+    async def visit() -> list[tuple]:
+        return [parts async for parts in handlers.open(tab(), turned_to("", 1))]
 
-    monkeypatch.setattr(handlers.replies, "send", send)
-    shown = asyncio.run(last(handlers.send("hello", False, tab())))
-    assert [m["role"] for m in shown["msgs"]] == ["user", "assistant"]
-    assert handlers.tabs.get("tab").conversation_id == shown["conv"]
+    assert asyncio.run(visit()) == [NOTHING]
+    assert handlers.tabs.get("tab").conversation_id == shown
+
+
+def test_of_two_conversations_turned_to_the_later_is_shown_whichever_comes_first(store: Store) -> None:
+    handlers = handlers_of(store)
+    earlier, later = store.new_conversation(), store.new_conversation()
+
+    async def visit() -> dict:
+        await last(handlers.open(tab(), turned_to(later, 2)))
+        return [parts async for parts in handlers.open(tab(), turned_to(earlier, 1))]
+
+    assert asyncio.run(visit()) == [NOTHING]
+    assert handlers.tabs.get("tab").conversation_id == later
 
 
 def test_of_two_conversations_turned_to_the_later_is_shown_however_long_the_first_takes(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handlers = handlers_of(store)
-    slow = asyncio.run(last(handlers.send("hello", False, tab())))["conv"]
+    slow = asyncio.run(last(handlers.send("hello", False, 0, tab())))["conv"]
     at_once = store.opening
 
     def opening(conversation: str) -> object:
@@ -203,7 +230,7 @@ def test_of_two_conversations_turned_to_the_later_is_shown_however_long_the_firs
     async def visit() -> list[tuple]:
         return [parts async for parts in handlers.open(tab(), turned_to(slow, 1))]
 
-    assert asyncio.run(visit()) == [(SKIP, SKIP, SKIP, SKIP)]
+    assert asyncio.run(visit()) == [NOTHING]
     assert (handlers.tabs.get("tab").conversation_id, handlers.tabs.get("tab").place) == (None, 2)
 
 
@@ -211,9 +238,9 @@ def test_a_deletion_taken_back_in_a_temporary_chat_ends_that_chat(store: Store) 
     handlers = handlers_of(store)
 
     async def visit() -> tuple[dict, dict]:
-        kept = (await last(handlers.send("hello", False, tab())))["conv"]
+        kept = (await last(handlers.send("hello", False, 0, tab())))["conv"]
         await last(handlers.open(tab(), turned_to("", 1, temporary=True)))
-        secret = await last(handlers.send("A secret", False, tab()))
+        secret = await last(handlers.send("A secret", False, 1, tab()))
         asked = SimpleNamespace(_data={"id": kept})
         still = await last(handlers.delete(tab(), asked))
         assert still["conv"] == secret["conv"]
@@ -228,7 +255,7 @@ def test_what_was_drawn_while_a_reply_was_followed_does_not_come_after_its_end(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handlers = handlers_of(store)
-    asyncio.run(last(handlers.send("hello", False, tab())))
+    asyncio.run(last(handlers.send("hello", False, 0, tab())))
     following, chat = handlers.tabs.following("tab"), handlers.views.chat
 
     def drawn(*args: object) -> object:

@@ -47,6 +47,36 @@ def test_a_reload_picks_the_stream_up_again(page, running: Running, engine: Scri
     assert history(page, running)[1].status == "complete"
 
 
+SEEN = """() => {
+  window.seen = [];
+  const note = () => {
+    const said = [...document.querySelectorAll('.user-row')].map((row) => row.innerText.trim()).join('|');
+    if (seen.at(-1) !== said) seen.push(said);
+  };
+  new MutationObserver(note).observe(document.querySelector('#rp-chat'), { childList: true, subtree: true });
+}"""
+
+
+def test_what_was_turned_to_while_a_reply_grows_stays_shown(page, running: Running, engine: ScriptedEngine) -> None:
+    engine.gated = False
+    say(page, "First?")
+    first = conversation(page)
+    page.click("#rp-new")
+    page.locator(".message-row").first.wait_for(state="detached")
+    engine.gated = True
+    begin(page, "Second?")
+    wait_for(lambda: len(engine.gates) == 2)
+    write(page, engine, 2, "Once upon")
+    page.evaluate(SEEN)
+    page.locator(f".rp-entry[data-id='{first}']").click()
+    page.locator(".user-row", has_text="First?").wait_for()
+    engine.gates[-1].release(2)
+    engine.gated = False
+    say(page, "And on?")  # comes after all that the handler of the other one had to send
+    seen = page.evaluate("seen")
+    assert "Second?" not in seen[seen.index("First?") :]
+
+
 def test_a_second_tab_follows_and_stop_there_ends_it_for_all(page, running: Running, engine: ScriptedEngine) -> None:
     begin(page, "tell us a story")
     write(page, engine, 1, "Once")

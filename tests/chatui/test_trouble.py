@@ -64,7 +64,7 @@ def test_what_was_typed_goes_back_into_the_composer(store: Store, begun: bool) -
     fill(store)
 
     async def sent() -> list[Any]:
-        return [parts async for parts in page.send(LONG, False, REQUEST)]
+        return [parts async for parts in page.send(LONG, False, 0, REQUEST)]
 
     parts = asyncio.run(sent())
     assert [(back["text"], back["problem"]) for back in (part[1]["given_back"] for part in parts)] == [(LONG, FULL)]
