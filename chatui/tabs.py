@@ -125,7 +125,10 @@ class Tabs:
         return self._followed[session] > 0
 
     def is_news(self, session: str, mark: str) -> bool:
-        """Tell whether this differs from what the tab was last asked about, and remember it."""
+        """Tell whether this differs from what the tab was last asked about, and remember it.
+
+        All is news once after the tab was turned or something was done in it: the answer to that may have been lost.
+        """
         news = self._marks.get(session) != mark
         self._marks[session] = mark
         return news
@@ -166,6 +169,7 @@ class Tabs:
     def did(self, session: str) -> None:
         """Remember that something was done to the conversation this tab shows."""
         self._done[session] += 1
+        self._marks.pop(session, None)
 
     def done(self, session: str) -> int:
         """Count what was done; what was drawn while this grew may be older than what the tab shows by now."""
@@ -174,6 +178,7 @@ class Tabs:
     def _set(self, session: str, look: Look) -> Look:
         self._looks[session] = look
         self._looks.move_to_end(session)
+        self._marks.pop(session, None)
         while len(self._looks) > _MOST_TABS:
             forgotten = self._looks.popitem(last=False)[0]
             self._marks.pop(forgotten, None)

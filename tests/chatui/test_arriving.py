@@ -234,6 +234,17 @@ def test_of_two_conversations_turned_to_the_later_is_shown_however_long_the_firs
     assert (handlers.tabs.get("tab").conversation_id, handlers.tabs.get("tab").place) == (None, 2)
 
 
+def test_a_tab_is_told_again_where_it_was_turned_to_as_the_answer_may_have_been_lost(store: Store) -> None:
+    handlers = handlers_of(store)
+    first, second = store.new_conversation(), store.new_conversation()
+    for number, conversation in enumerate((second, first, second), start=1):
+        asyncio.run(last(handlers.open(tab(), turned_to(conversation, number))))
+        if number == 1:
+            assert handlers.tick(tab())[1]["conv"] == second
+    assert handlers.tick(tab())[1]["conv"] == second
+    assert handlers.tick(tab())[1] == SKIP
+
+
 def test_a_deletion_taken_back_in_a_temporary_chat_ends_that_chat(store: Store) -> None:
     handlers = handlers_of(store)
 
