@@ -158,6 +158,7 @@ def test_a_reload_keeps_what_is_being_written(page, running: Running) -> None:
     page.fill(".rp-edit textarea", "It was not")
     page.keyboard.press("Escape")
     page.click(".rp-b[data-act=down]")
+    page.locator(".rp-why").wait_for()  # the thumb is kept
     page.fill(".rp-card textarea", "half a thought")
     page.fill("#rp-ask textarea", "Half a question")
     page.set_input_files("#rp-files input", {"name": "notes.txt", "mimeType": "text/plain", "buffer": b"of mine"})
