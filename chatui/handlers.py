@@ -107,13 +107,9 @@ class Handlers:
         turn: Turn = NO_TURN,
     ) -> Look:
         """Turn a tab to another conversation, if that is still wanted; a temporary chat that it leaves is forgotten."""
-        session = request.session_hash or ""
-        self.tabs.ask(session, turn)
-        if not self.tabs.is_wanted(session, turn):
-            return self.tabs.get(session)
-        self.tabs.turned(session, turn)
-        self.temporary.forget(self.tabs.get(session).conversation_id)
-        return self.tabs.open(session, conversation, opening, turn.place)
+        look, left = self.tabs.turn(request.session_hash or "", conversation, opening, turn)
+        self.temporary.forget(left)
+        return look
 
     async def send(self, text: str, compare: bool, turns: int, request: gr.Request) -> AsyncIterator[Parts]:
         """Something was said, to be replied to once or (`compare`) twice. What cannot be taken goes back.
@@ -124,10 +120,12 @@ class Handlers:
             yield NOTHING
             return
         session = request.session_hash or ""
-        await self._caught_up(session, turns)
+        caught_up = await self._caught_up(session, turns)
         look = self.tabs.get(session) if self.tabs.knows(session) else await self._arrived(request)
         conversation = look.conversation_id
         try:
+            if not caught_up:
+                raise gr.Error("The conversation that this is for has not come yet; send it again in a moment.")
             if self.replies.engine.state().phase == "loading":
                 raise gr.Error("The model is still loading; send it again in a moment.")
             if is_temporary(conversation):
@@ -141,7 +139,8 @@ class Handlers:
             yield SKIP, gr.update(given_back={**refusal(sentence(error)), "text": text}), SKIP, SKIP
             return
         now = self.tabs.get(session)
-        if self.tabs.has_turned_since(session, turns):  # the reader is elsewhere meanwhile
+        elsewhere = now.conversation_id not in (None, look.conversation_id, conversation)
+        if elsewhere or self.tabs.has_turned_since(session, turns):
             yield SKIP, SKIP, SKIP, await in_thread(self.views.list, now)
             return
         same = now.conversation_id == conversation
@@ -172,7 +171,7 @@ class Handlers:
 
     async def attach(self, request: gr.Request) -> AsyncIterator[Parts]:
         """A reply is being written in the conversation shown: follow it."""
-        async for parts in self._tail(request, self.tabs.again(request.session_hash or "")):
+        async for parts in self._tail(request, self.tabs.follow(request.session_hash or "")):
             yield parts
 
     async def more(self, request: gr.Request) -> AsyncIterator[Parts]:
@@ -281,7 +280,7 @@ class Handlers:
         """Look for changes that this tab has not been sent: from another tab, a run, the command line."""
         session = request.session_hash or ""
         if not self.tabs.knows(session):  # the app was started anew while the tab slept
-            self.tabs.arrive(session, self._addressed(request)[0])
+            self.tabs.arrive(session, self._addressed(request)[0], slept=True)
         look, done, followed = self.tabs.get(session), self.tabs.done(session), self.tabs.is_followed(session)
         chat, rest = self.parts(look, tail=False), (self.views.pill(), self.learning.now(fresh=False))
         gone = chat[1]["conv"] != look.conversation_id
@@ -324,12 +323,13 @@ class Handlers:
             rows, beside = self.views.chat(Look(), tail)
         return rows, {**beside, "place": look.place, **refusal(problem)}
 
-    async def _caught_up(self, session: str, turns: int) -> None:
-        """Wait for what a page has turned to before it said something; not for ever: that may never come."""
+    async def _caught_up(self, session: str, turns: int) -> bool:
+        """Wait for what a page has turned to before it said something, not for ever; tell whether it came."""
         until = time.monotonic() + CATCH_UP_S
-        while self.tabs.knows(session) and self.tabs.is_behind(session, turns) and time.monotonic() < until:
+        while self.tabs.is_behind(session, turns) and time.monotonic() < until:
             await asyncio.sleep(0.02)
-        self.tabs.turned(session, Turn(turns))
+        self.tabs.woke(session, turns)
+        return not self.tabs.is_behind(session, turns)
 
     def _left(self, request: gr.Request, problem: str, turn: Turn) -> Parts:
         """Draw what the tab shows, as what was turned to cannot be shown."""

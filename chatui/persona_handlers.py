@@ -87,4 +87,7 @@ class PersonaHandlers:
         """Open a new conversation, a temporary one in the place of a temporary one."""
         look = self.tabs.get(request.session_hash or "")
         chat = self.chat.temporary.open(opening) if is_temporary(look.conversation_id) else None
-        return self.chat.parts(self.chat.turn(request, chat, opening, turn))
+        shown = self.chat.turn(request, chat, opening, turn)
+        if shown.conversation_id != chat:
+            self.chat.temporary.forget(chat)  # something else was turned to meanwhile
+        return self.chat.parts(shown)

@@ -55,8 +55,10 @@ class Tabs:
         self._marks: dict[str, str] = {}
         self._followed: Counter[str] = Counter()
         self._done: Counter[str] = Counter()
+        self._turning = threading.Lock()  # handlers run in the loop and in threads
         self._asked: Counter[str] = Counter()
         self._turned: Counter[str] = Counter()
+        self._slept: set[str] = set()
         self._rated: dict[str, dict[str, int]] = {}  # by tab and message: the newest thumb that was kept
         self._rating: dict[str, threading.Lock] = {}
 
@@ -68,8 +70,10 @@ class Tabs:
         """Tell whether anything was opened in this tab."""
         return session in self._looks
 
-    def arrive(self, session: str, conversation_id: str | None) -> Look:
-        """Open a tab's first view, unless something was opened in it by now."""
+    def arrive(self, session: str, conversation_id: str | None, slept: bool = False) -> Look:
+        """Open a tab's first view, unless something was opened in it by now; `slept`: it is older than this server."""
+        if slept:
+            self._slept.add(session)
         return self._looks.get(session) or self.open(session, conversation_id)
 
     def open(
@@ -99,6 +103,13 @@ class Tabs:
         """Begin a new view of the same conversation."""
         look = self.get(session)
         return self._set(session, replace(look, epoch=look.epoch + 1))
+
+    def follow(self, session: str) -> Look:
+        """Begin a new view that was asked for because of what a tick told, which need not be told again."""
+        mark, look = self._marks.get(session), self.again(session)
+        if mark is not None:
+            self._marks[session] = mark
+        return look
 
     def narrow(self, session: str) -> Look:
         """Begin a new view of the end of the same conversation: every row shown is sent with every update."""
@@ -135,19 +146,39 @@ class Tabs:
 
     def ask(self, session: str, turn: Turn) -> None:
         """Remember that a page has turned to another conversation, which the tab has yet to show."""
-        self._asked[session] = max(self._asked[session], turn.number or 0)
+        with self._turning:
+            self._asked[session] = max(self._asked[session], turn.number or 0)
+
+    def turn(
+        self, session: str, conversation_id: str | None, opening: Opening | None, turn: Turn
+    ) -> tuple[Look, str | None]:
+        """Open what a page has turned to, if the tab is still to show it; return its view and what the tab has left."""
+        with self._turning:
+            self._asked[session] = max(self._asked[session], turn.number or 0)
+            if not self.is_wanted(session, turn):
+                return self.again(session), None
+            left = self.get(session).conversation_id
+            look = self.open(session, conversation_id, opening, turn.place)
+            self._turned[session] = max(self._turned[session], turn.number or 0)
+            return look, left
 
     def is_wanted(self, session: str, turn: Turn) -> bool:
-        """Tell whether a tab is still to show this: nothing later was turned to, and nothing said since is shown."""
+        """Tell whether a tab is still to show this: nothing later was turned to, nor was it given up."""
         return turn.number is None or self._turned[session] < turn.number >= self._asked[session]
 
     def turned(self, session: str, turn: Turn) -> None:
-        """Remember that a turn was dealt with: the tab shows it, or why not."""
-        self._turned[session] = max(self._turned[session], turn.number or 0)
+        """Remember that a turn was refused: the tab stays where it is."""
+        with self._turning:
+            self._turned[session] = max(self._turned[session], turn.number or 0)
 
     def is_behind(self, session: str, turns: int) -> bool:
         """Tell whether one of a page's first `turns` turns is still on its way."""
         return self._turned[session] < turns
+
+    def woke(self, session: str, turns: int) -> None:
+        """Take a page's first `turns` turns for dealt with where they may be older than this server."""
+        if session in self._slept or not self.knows(session):
+            self.turned(session, Turn(turns))
 
     def has_turned_since(self, session: str, turns: int) -> bool:
         """Tell whether a page has turned to another conversation after its first `turns` turns."""
@@ -185,6 +216,7 @@ class Tabs:
             self._done.pop(forgotten, None)
             self._asked.pop(forgotten, None)
             self._turned.pop(forgotten, None)
+            self._slept.discard(forgotten)
             self._rated.pop(forgotten, None)
             self._rating.pop(forgotten, None)
         return look

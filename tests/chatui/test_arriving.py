@@ -186,19 +186,58 @@ def test_a_message_waits_for_the_conversation_that_was_turned_to_before_it(store
     assert (shown["conv"] != left, shown["place"], len(store.history(left))) == (True, 1, 2)
 
 
-def test_what_was_turned_to_before_a_message_does_not_come_after_it(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+def test_a_message_whose_conversation_does_not_come_goes_back(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    handlers = handlers_of(store)
+    monkeypatch.setattr("chatui.handlers.CATCH_UP_S", 0)
+    left = asyncio.run(last(handlers.send("hello", False, 0, tab())))["conv"]
+
+    async def visit() -> list[tuple]:
+        return [parts async for parts in handlers.send("between us", False, 1, tab())]
+
+    ((_, back, *_),) = asyncio.run(visit())
+    assert back["given_back"]["text"] == "between us"
+    assert len(store.history(left)) == 2
+    shown = asyncio.run(last(handlers.open(tab(), turned_to("", 1, temporary=True))))  # at last
+    assert shown["temporary"]
+
+
+@pytest.mark.parametrize("looked_around", [False, True])
+def test_a_tab_that_slept_through_a_restart_need_not_turn_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch, looked_around: bool
 ) -> None:
     handlers = handlers_of(store)
     monkeypatch.setattr("chatui.handlers.CATCH_UP_S", 0)
-    handlers.tabs.arrive("tab", None)
-    shown = asyncio.run(last(handlers.send("hello", False, 1, tab())))["conv"]
+    before = store.new_conversation()
+    if looked_around:
+        handlers.tick(tab(before))
+    assert asyncio.run(last(handlers.send("hello", False, 5, tab(before))))["conv"] == before
+    assert asyncio.run(last(handlers.open(tab(before), turned_to("", 6))))["conv"] is None
+
+
+def test_a_first_message_waits_too_for_what_was_turned_to(store: Store) -> None:
+    handlers = handlers_of(store)
+
+    async def visit() -> dict:
+        sent = asyncio.create_task(last(handlers.send("between us", False, 1, tab())))
+        await asyncio.sleep(0)
+        await last(handlers.load(tab()))
+        await last(handlers.open(tab(), turned_to("", 1, temporary=True)))
+        return await sent
+
+    assert asyncio.run(visit())["temporary"]
+    assert store.conversations() == []
+
+
+def test_a_reply_that_nobody_writes_is_followed_once(store: Store) -> None:
+    handlers = handlers_of(store)
+    asyncio.run(last(handlers.load(tab())))
+    assert handlers.tick(tab())[1] != SKIP
 
     async def visit() -> list[tuple]:
-        return [parts async for parts in handlers.open(tab(), turned_to("", 1))]
+        return [parts async for parts in handlers.attach(tab())]
 
-    assert asyncio.run(visit()) == [NOTHING]
-    assert handlers.tabs.get("tab").conversation_id == shown
+    asyncio.run(visit())
+    assert handlers.tick(tab())[1] == SKIP
 
 
 def test_of_two_conversations_turned_to_the_later_is_shown_whichever_comes_first(store: Store) -> None:

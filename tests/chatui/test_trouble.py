@@ -100,6 +100,35 @@ def test_of_two_thumbs_that_pass_each_other_the_newer_counts(store: Store) -> No
     page.replies.close()
 
 
+def test_a_thumb_waits_for_the_one_that_is_being_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    page, reply = handlers(store), exchange(store)
+    at_once, held, free = store.rate, threading.Event(), threading.Event()
+
+    def rate(message_id: str, value: int, reasons: tuple[str, ...], comment: str | None) -> None:
+        if not reasons:
+            held.set()
+            assert free.wait(15)
+        at_once(message_id, value, reasons, comment)
+
+    monkeypatch.setattr(store, "rate", rate)
+
+    def thumb(number: int, *reasons: str) -> threading.Thread:
+        said: Any = SimpleNamespace(_data={"id": reply, "value": -1, "reasons": reasons, "number": number})
+        thread = threading.Thread(target=page.rate, args=(REQUEST, said))
+        thread.start()
+        return thread
+
+    older = thumb(1)
+    assert held.wait(15)
+    newer = thumb(2, "wrong")
+    newer.join(0.2)  # time to pass the older one, if it could
+    free.set()
+    older.join()
+    newer.join()
+    assert store.history(next(iter(store.conversations())).id)[1].reasons == ("wrong",)
+    page.replies.close()
+
+
 def test_trouble_is_logged_with_its_traceback(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     reply = exchange(store)
     fill(store)
