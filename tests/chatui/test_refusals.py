@@ -109,6 +109,8 @@ def test_a_message_goes_back_into_the_composer(page, running: Running, refuse) -
     refuse("write")
     page.fill("#rp-ask textarea", "a thought that took long")
     page.keyboard.press("Enter")
+    bottom = page.locator("#rp-bar").bounding_box()
+    assert page.locator(".rp-tell").bounding_box()["y"] >= bottom["y"] + bottom["height"]  # else it covers controls
     told(page, "You may not write this.")
     composed(page, "a thought that took long")
 
