@@ -128,9 +128,13 @@ def build(sidebar: Side, handlers: Handlers) -> ChatTab:
 
 def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     """Say which handler each event of the chat calls."""
+
+    def stream(event: Callable[..., Any], handler: Callable[..., AsyncIterator[Parts]], inputs: Any = None) -> None:
+        event(_ended(handler), inputs, tab.parts, **_STREAM)
+
     said, compare, turns = gr.Textbox(visible=False), gr.Checkbox(visible=False), gr.Number(visible=False, precision=0)
-    demo.load(once(handlers.load), None, tab.parts, **_STREAM)
-    tab.conversations.open(once(handlers.open), None, tab.parts, **_STREAM)
+    stream(demo.load, handlers.load)
+    stream(tab.conversations.open, handlers.open)
     turned = "() => { document.body.dataset.view = 'chat'; rpOpen(''); rpCloseSide(); }"
     tab.new.click(None, None, None, js=turned, api_visibility="private")
     # The composer is emptied in the browser at once; its text travels in a component of its own.
@@ -139,24 +143,23 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
       if (said) rpFollow();
       return [said, rpComparing(), rpTurns(), ''];
     }"""
-    tab.composer.submit(None, [tab.composer], [said, compare, turns, tab.composer], js=taken, **QUIET).then(
-        once(handlers.send), [said, compare, turns], tab.parts, **_STREAM
-    )
+    sent = tab.composer.submit(None, [tab.composer], [said, compare, turns, tab.composer], js=taken, **QUIET)
+    stream(sent.then, handlers.send, [said, compare, turns])
     tab.composer.stop(handlers.stop, None, tab.bridge, **AT_ONCE)
     tab.bridge.halt(handlers.stop, None, tab.bridge, **AT_ONCE)
-    tab.bridge.attach(once(handlers.attach), None, tab.parts, **_STREAM)
-    tab.bridge.more(once(handlers.more), None, tab.parts, **_STREAM)
-    tab.bridge.regenerate(once(handlers.regenerate), None, tab.parts, **_STREAM)
-    tab.bridge.edit(once(handlers.edit), None, tab.parts, **_STREAM)
-    tab.bridge.go_on(once(handlers.go_on), None, tab.parts, **_STREAM)
-    tab.bridge.show(once(handlers.show), None, tab.parts, **_STREAM)
-    tab.bridge.show_correction(once(handlers.show_correction), None, tab.parts, **_STREAM)
-    tab.bridge.judge(once(handlers.judge), None, tab.parts, **_STREAM)
+    stream(tab.bridge.attach, handlers.attach)
+    stream(tab.bridge.more, handlers.more)
+    stream(tab.bridge.regenerate, handlers.regenerate)
+    stream(tab.bridge.edit, handlers.edit)
+    stream(tab.bridge.go_on, handlers.go_on)
+    stream(tab.bridge.show, handlers.show)
+    stream(tab.bridge.show_correction, handlers.show_correction)
+    stream(tab.bridge.judge, handlers.judge)
     tab.bridge.copied(handlers.copied, None, None, **AT_ONCE)
     tab.conversations.older(handlers.older, None, tab.conversations, **AT_ONCE)
     tab.conversations.rename(handlers.rename, None, tab.conversations, **AT_ONCE)
-    tab.conversations.remove(once(handlers.delete), None, tab.parts, **_STREAM)
-    tab.conversations.bring_back(once(handlers.undelete), None, tab.parts, **_STREAM)
+    stream(tab.conversations.remove, handlers.delete)
+    stream(tab.conversations.bring_back, handlers.undelete)
     # `change`, not `input`: a pasted or deleted text is a search too.
     tab.search.change(handlers.search, tab.search, tab.conversations, queue=False, trigger_mode="always_last", **QUIET)
     tab.bridge.rate(handlers.rate, None, tab.bridge, **AT_ONCE)
@@ -164,7 +167,7 @@ def wire(tab: ChatTab, demo: gr.Blocks, handlers: Handlers) -> None:
     tab.rows.example_select(_example, None, tab.composer, **AT_ONCE)
 
 
-def once(handler: Callable[..., AsyncIterator[Parts]]) -> Callable[..., AsyncIterator[Parts]]:
+def _ended(handler: Callable[..., AsyncIterator[Parts]]) -> Callable[..., AsyncIterator[Parts]]:
     """End what a handler draws with nothing.
 
     Gradio sends the last output of a generator again when that ends. By then the tab may show another conversation.

@@ -147,19 +147,19 @@ class Tabs:
     def ask(self, session: str, turn: Turn) -> None:
         """Remember that a page has turned to another conversation, which the tab has yet to show."""
         with self._turning:
-            self._asked[session] = max(self._asked[session], turn.number or 0)
+            _reach(self._asked, session, turn)
 
     def turn(
         self, session: str, conversation_id: str | None, opening: Opening | None, turn: Turn
     ) -> tuple[Look, str | None]:
         """Open what a page has turned to, if the tab is still to show it; return its view and what the tab has left."""
         with self._turning:
-            self._asked[session] = max(self._asked[session], turn.number or 0)
+            _reach(self._asked, session, turn)
             if not self.is_wanted(session, turn):
                 return self.again(session), None
             left = self.get(session).conversation_id
             look = self.open(session, conversation_id, opening, turn.place)
-            self._turned[session] = max(self._turned[session], turn.number or 0)
+            _reach(self._turned, session, turn)
             return look, left
 
     def is_wanted(self, session: str, turn: Turn) -> bool:
@@ -169,7 +169,7 @@ class Tabs:
     def turned(self, session: str, turn: Turn) -> None:
         """Remember that a turn was refused: the tab stays where it is."""
         with self._turning:
-            self._turned[session] = max(self._turned[session], turn.number or 0)
+            _reach(self._turned, session, turn)
 
     def is_behind(self, session: str, turns: int) -> bool:
         """Tell whether one of a page's first `turns` turns is still on its way."""
@@ -220,3 +220,7 @@ class Tabs:
             self._rated.pop(forgotten, None)
             self._rating.pop(forgotten, None)
         return look
+
+
+def _reach(counted: Counter[str], session: str, turn: Turn) -> None:
+    counted[session] = max(counted[session], turn.number or 0)

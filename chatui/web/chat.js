@@ -143,12 +143,11 @@ function placeMore(count) {
 // HTML in a message may not go by the page's names: scripts and styles would take it for the page's own. Taken away in the
 // task that drew it, so that nothing meets them.
 function unname() {
-  for (const row of ownRows()) unnameIn(row);
-}
-function unnameIn(row) {
   const without = Element.prototype.removeAttribute; // a form answers with its inputs to the names of its own methods
-  for (const node of row.querySelectorAll('.message-content [id^=rp-]')) without.call(node, 'id');
-  for (const node of row.querySelectorAll('.message-content [class*=rp-]')) without.call(node, 'class');
+  for (const row of ownRows()) {
+    for (const node of row.querySelectorAll('.message-content [id^=rp-]')) without.call(node, 'id');
+    for (const node of row.querySelectorAll('.message-content [class*=rp-]')) without.call(node, 'class');
+  }
 }
 
 function decorate() {
