@@ -26,7 +26,7 @@ def served(data: DataSettings, chat: ChatSettings | None = None) -> Iterator[Run
     chat = chat or ChatSettings(port=0, max_new_tokens=24)
     made = rapport.build(data, chat, TrainSettings(epochs=1), ScheduleSettings(retrain_every="off"))
     rapport.warm_up(made, data)
-    wait_for(lambda: made.engine.state().phase == "ready", 60)
+    wait_for(lambda: made.engine.state().phase == "ready")
     try:
         options = launch_options(chat, made.engine.check, made.figures)
         queued(made.page).launch(**options, prevent_thread_lock=True)

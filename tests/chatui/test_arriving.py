@@ -9,7 +9,7 @@ import pytest
 from chatui.engine.protocol import Sampling
 from chatui.handlers import NOTHING, SKIP, Handlers
 from chatui.replies import Replies
-from chatui.tabs import Tabs, Turn
+from chatui.tabs import Tabs
 from chatui.temporary import TemporaryChats
 from chatui.views import Views
 from feedback.store import Store
@@ -147,8 +147,9 @@ def test_a_temporary_chat_that_is_gone_is_followed_by_a_temporary_one(store: Sto
     assert store.conversations() == []
 
 
+@pytest.mark.parametrize("numbered", [True, False])
 def test_a_message_that_was_sent_does_not_pull_back_a_tab_that_has_turned_elsewhere(
-    store: Store, monkeypatch: pytest.MonkeyPatch
+    store: Store, monkeypatch: pytest.MonkeyPatch, numbered: bool
 ) -> None:
     handlers = handlers_of(store)
     other = asyncio.run(last(handlers.send("hello", False, 0, tab())))["conv"]
@@ -156,8 +157,10 @@ def test_a_message_that_was_sent_does_not_pull_back_a_tab_that_has_turned_elsewh
     at_once = handlers.replies.send
 
     def send(*args: object) -> object:
-        handlers.tabs.ask("tab", Turn(2, 2))
-        handlers.tabs.open("tab", other, place=2)
+        if numbered:
+            asyncio.run(last(handlers.open(tab(), turned_to("", 2))))  # New was pressed
+        else:
+            handlers.tabs.open("tab", other)
         return at_once(*args)
 
     monkeypatch.setattr(handlers.replies, "send", send)
@@ -168,7 +171,7 @@ def test_a_message_that_was_sent_does_not_pull_back_a_tab_that_has_turned_elsewh
     ((*chat, listed),) = asyncio.run(visit())
     assert chat == [SKIP, SKIP, SKIP]
     assert [one["title"] for one in listed["items"]] == ["and then?", "hello"]
-    assert handlers.tabs.get("tab").conversation_id == other
+    assert handlers.tabs.get("tab").conversation_id == (None if numbered else other)
 
 
 def test_a_message_waits_for_the_conversation_that_was_turned_to_before_it(store: Store) -> None:

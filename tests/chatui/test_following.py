@@ -120,7 +120,7 @@ def test_a_reply_that_nobody_follows_is_stopped_with_its_text(
     other.goto(running.url)
     page.close()
     monkeypatch.setattr(running.app.replies, "_unfollowed_s", 0.5)
-    wait_for(lambda: running.app.store.history(address)[1].status != "running", 30)
+    wait_for(lambda: running.app.store.history(address)[1].status != "running")
     reply = running.app.store.history(address)[1]
     assert (reply.status, reply.content) == ("stopped", "Once upon ")
     other.goto(f"{running.url}/?c={address}")

@@ -99,4 +99,4 @@ def test_a_temporary_chat_in_the_browser_leaves_no_trace(data: DataSettings) -> 
         page.click("#rp-temporary")
         page.locator("#rp-limits", has_text="not kept").wait_for()
         page.close()
-        wait_for(lambda: running.app.temporary._chats == {}, 20)
+        wait_for(lambda: running.app.temporary._chats == {})
